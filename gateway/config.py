@@ -1,0 +1,555 @@
+"""Settings: one TOML text to frozen values, or a ConfigError that names the key.
+
+`parse` does no I/O: paths stay text, files are read by who needs them. An unknown key,
+a wrong type, a missing key or an insecure combination is refused with the remedy
+(H-19). Secrets are paths, never values. A default never weakens security.
+"""
+
+import dataclasses
+import datetime
+import enum
+import hashlib
+import ipaddress
+import tomllib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from gateway.model.address import AddressError, Domain, Mailbox
+from gateway.model.assurance import Assurance
+from gateway.model.destination import Pin
+from gateway.model.errors import ConfigError
+from gateway.model.ids import ClientId, Digest, MunicipalityId
+from gateway.model.partner import Requires, Route, RouteMethod
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+T = TypeVar("T")
+E = TypeVar("E", bound=enum.Enum)
+_MAX_PORT = 65535
+
+
+class ListenerTls(enum.Enum):
+    """How TLS starts on a listener."""
+
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+class OnUnreadable(enum.Enum):
+    """Row 5c, and row 5b where a municipality tightens it (R2)."""
+
+    HOLD = "hold"
+    REFUSE = "refuse"
+
+
+class Mixed(enum.Enum):
+    """Some recipients may have it and some may not (R9)."""
+
+    SPLIT = "split"
+    REFUSE_ALL = "refuse-all"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listener:
+    """One address that mail servers connect to."""
+
+    address: str
+    port: int
+    tls: ListenerTls
+    certificate: str
+    key: str
+    client_ca: str | None
+    require_tls: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of intake. Seconds and octets; see requirements A.1 and A.3."""
+
+    size_octets: int = 50 * 1024 * 1024
+    recipients: int = 200
+    sessions: int = 200
+    idle_s: int = 300
+    data_s: int = 1800
+    session_s: int = 7200
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Dns:
+    """The validating resolver (B-10): on loopback, its AD bit is believed."""
+
+    resolver: str = "127.0.0.1"
+    port: int = 53
+    timeout_s: int = 5
+    secure_name: str = "sidn.nl"
+    bogus_name: str = "dnssec-failed.org"
+    self_test: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AllowRange:
+    """An otherwise barred address range that may be connected to (R20)."""
+
+    network: Network
+    ports: frozenset[int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clock:
+    """When to try again, warn and give up."""
+
+    retry: tuple[datetime.timedelta, ...]  # the last repeats
+    warn_after: datetime.timedelta
+    expire_after: datetime.timedelta
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Municipality:
+    """A tenant: everything belongs to one (design section 2)."""
+
+    id: MunicipalityId
+    name: str
+    oin: str | None
+    sender_domains: frozenset[Domain]
+    route: Route  # to its own mail server: notices, and row 3
+    notices_from: Mailbox
+    notices_to: Mailbox | None
+    unreadable: OnUnreadable
+    unreadable_authenticated: bool  # row 5b is used; false: always as `unreadable`
+    mixed: Mixed
+    hold_for: datetime.timedelta
+    alternative_person: tuple[str, str] | None  # nl, en (R23)
+    alternative_unknown: tuple[str, str] | None
+    page: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Client:
+    """A mail server or device that may hand over mail for one municipality."""
+
+    id: ClientId
+    municipality: MunicipalityId
+    sender_domains: frozenset[Domain]
+    networks: tuple[Network, ...]
+    user: str | None
+    password_file: str | None  # holds one argon2id hash
+    certificate_sha256: frozenset[str]  # of the DER certificate
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of one installation."""
+
+    hostname: Domain
+    workers: int
+    state_dir: str
+    store_url: str
+    key_dir: str
+    master_key: str
+    policy_dir: str | None
+    listeners: tuple[Listener, ...]
+    limits: Limits
+    dns: Dns
+    allow_ranges: tuple[AllowRange, ...]
+    clock: Clock
+    municipalities: Mapping[MunicipalityId, Municipality]
+    clients: tuple[Client, ...]
+    digest: Digest  # SHA-256 of the text
+    text: str = dataclasses.field(repr=False)
+
+
+class _Table:
+    """One TOML table being read: takes keys, and at the end refuses what is left."""
+
+    def __init__(self, place: str, value: Any) -> None:
+        if not isinstance(value, dict):
+            raise ConfigError(place, "is not a table", "write it as [table]")
+        self._place = place
+        self._left: dict[str, Any] = dict(value)
+
+    def place(self, key: str) -> str:
+        return f"{self._place}.{key}" if self._place else key
+
+    def take(self, key: str, kind: type[T], default: T | None = None) -> T:
+        """A required key, or one with a default."""
+        value = self._left.pop(key, default)
+        if value is None:
+            remedy = f"add {key} ({kind.__name__})"
+            raise ConfigError(self.place(key), "is missing", remedy)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            found = type(value).__name__
+            remedy = f"write a value of type {kind.__name__}"
+            raise ConfigError(self.place(key), f"is of type {found}", remedy)
+        return value
+
+    def maybe(self, key: str, kind: type[T]) -> T | None:
+        """An optional key without default."""
+        return self.take(key, kind) if key in self._left else None
+
+    def positive(self, key: str, default: int) -> int:
+        value = self.take(key, int, default)
+        if value <= 0:
+            raise ConfigError(self.place(key), "is not positive", "write a number > 0")
+        return value
+
+    def choice(self, key: str, kind: type[E], default: E | None = None) -> E:
+        text = self.take(key, str, None if default is None else default.value)
+        try:
+            return kind(text)
+        except ValueError:
+            choices = ", ".join(str(member.value) for member in kind)
+            raise ConfigError(
+                self.place(key), f"is {text!r}", f"choose one of: {choices}"
+            ) from None
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        items = self.take(key, list, [])
+        if not all(isinstance(item, str) for item in items):
+            raise ConfigError(self.place(key), "holds a non-text", "write only texts")
+        return tuple(items)
+
+    def table(self, key: str) -> "_Table":
+        return _Table(self.place(key), self._left.pop(key, {}))
+
+    def tables(self, key: str) -> list["_Table"]:
+        items = self.take(key, list, [])
+        return [_Table(f"{self.place(key)}[{n}]", v) for n, v in enumerate(items, 1)]
+
+    def finish(self) -> None:
+        for key in self._left:
+            raise ConfigError(
+                self.place(key), "is not a known key", "correct or remove it"
+            )
+
+
+def parse(text: str) -> Config:
+    """Parse the configuration file.
+
+    Args:
+        text: The whole TOML text.
+
+    Returns:
+        The settings, complete and consistent.
+
+    Raises:
+        ConfigError: With the key, what is wrong and the remedy.
+    """
+    try:
+        root = _Table("", tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("file", f"is not TOML: {error}", "correct it") from error
+    gateway, store, keys = (root.table(k) for k in ("gateway", "store", "keys"))
+    state_dir = gateway.take("state_dir", str)
+    municipalities = {m.id: m for m in map(_municipality, root.tables("municipality"))}
+    config = Config(
+        hostname=_domain(gateway, "hostname", gateway.take("hostname", str)),
+        workers=gateway.positive("workers", 2),
+        state_dir=state_dir,
+        store_url=store.take("url", str, f"sqlite:///{state_dir}/ketenmail.db"),
+        key_dir=keys.take("directory", str),
+        master_key=keys.take("master_key_file", str),
+        policy_dir=gateway.maybe("policy_dir", str),
+        listeners=tuple(map(_listener, root.tables("listener"))),
+        limits=_limits(root.table("limits")),
+        dns=_dns(root.table("dns")),
+        allow_ranges=_allow_ranges(root.table("net")),
+        clock=_clock(root.table("queue")),
+        municipalities=municipalities,
+        clients=tuple(_client(t, municipalities) for t in root.tables("client")),
+        digest=Digest(hashlib.sha256(text.encode()).hexdigest()),
+        text=text,
+    )
+    for table in (gateway, store, keys, root):
+        table.finish()
+    _check_whole(config)
+    return config
+
+
+def _domain(table: _Table, key: str, text: str) -> Domain:
+    try:
+        return Domain.parse(text)
+    except AddressError as error:
+        raise ConfigError(
+            table.place(key), str(error), "write a full domain name"
+        ) from error
+
+
+def _domains(table: _Table, key: str) -> frozenset[Domain]:
+    return frozenset(_domain(table, key, text) for text in table.texts(key))
+
+
+def _mailbox(table: _Table, key: str, text: str) -> Mailbox:
+    try:
+        return Mailbox.parse(text)
+    except AddressError as error:
+        raise ConfigError(
+            table.place(key), str(error), "write one plain mail address"
+        ) from error
+
+
+def _network(place: str, text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ConfigError(place, str(error), "write e.g. 10.1.2.0/24") from error
+
+
+def _port(table: _Table, key: str, default: int | None = None) -> int:
+    port = table.take(key, int, default)
+    if not 0 < port <= _MAX_PORT:
+        raise ConfigError(table.place(key), "is no port", "write 1 to 65535")
+    return port
+
+
+def _listener(table: _Table) -> Listener:
+    tls = table.choice("tls", ListenerTls)
+    listener = Listener(
+        address=table.take("address", str, "127.0.0.1"),
+        port=_port(table, "port"),
+        tls=tls,
+        certificate=table.take("certificate", str),
+        key=table.take("key", str),
+        client_ca=table.maybe("client_ca", str),
+        require_tls=table.take("require_tls", bool, default=True),
+    )
+    table.finish()
+    return listener
+
+
+def _limits(table: _Table) -> Limits:
+    standard = Limits()
+    limits = Limits(
+        **{
+            field.name: table.positive(field.name, getattr(standard, field.name))
+            for field in dataclasses.fields(Limits)
+        }
+    )
+    table.finish()
+    return limits
+
+
+def _dns(table: _Table) -> Dns:
+    standard = Dns()
+    dns = Dns(
+        resolver=table.take("resolver", str, standard.resolver),
+        port=_port(table, "port", standard.port),
+        timeout_s=table.positive("timeout_s", standard.timeout_s),
+        secure_name=table.take("secure_name", str, standard.secure_name),
+        bogus_name=table.take("bogus_name", str, standard.bogus_name),
+        self_test=table.take("self_test", bool, standard.self_test),
+    )
+    try:
+        loopback = ipaddress.ip_address(dns.resolver).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ConfigError(
+            "dns.resolver",
+            "is not a loopback address, so its AD bit cannot be believed",
+            "run the validating resolver on this machine, see deploy/unbound.conf",
+        )
+    table.finish()
+    return dns
+
+
+def _allow_ranges(table: _Table) -> tuple[AllowRange, ...]:
+    ranges = []
+    for item in table.tables("allow_ranges"):
+        network = _network(item.place("range"), item.take("range", str))
+        ports = item.take("ports", list)
+        if not ports or not all(type(p) is int and 0 < p <= _MAX_PORT for p in ports):
+            raise ConfigError(item.place("ports"), "is no list of ports", "list ports")
+        item.finish()
+        ranges.append(AllowRange(network, frozenset(ports)))
+    table.finish()
+    return tuple(ranges)
+
+
+def _clock(table: _Table) -> Clock:
+    retry = table.take("retry_s", list, [60, 300, 900, 1800, 3600, 7200, 14400])
+    if not retry or not all(type(s) is int and s > 0 for s in retry):
+        raise ConfigError(table.place("retry_s"), "is no list of seconds", "write some")
+    clock = Clock(
+        retry=tuple(datetime.timedelta(seconds=s) for s in retry),
+        warn_after=datetime.timedelta(seconds=table.positive("warn_after_s", 14400)),
+        expire_after=datetime.timedelta(
+            seconds=table.positive("expire_after_s", 345600)
+        ),
+    )
+    table.finish()
+    return clock
+
+
+def _pins(table: _Table) -> frozenset[Pin]:
+    pins = table.texts("pins")
+    hexadecimal = set("0123456789abcdef")
+    for pin in pins:
+        if len(pin) != 64 or not set(pin) <= hexadecimal:  # noqa: PLR2004
+            raise ConfigError(
+                table.place("pins"),
+                "holds something else than a SHA-256 in lower-case hexadecimal",
+                "see docs/operating.md for how to compute a pin",
+            )
+    return frozenset(map(Pin, pins))
+
+
+def parse_route(place: str, value: Any) -> Route:
+    """Parse a route table, for a municipality or a partner file.
+
+    `method` is `mx` or `fixed`; `least` defaults to `authenticated` and may only be
+    lowered to `encrypted` or `none` for a municipality's own server on loopback, which
+    the caller checks.
+
+    Raises:
+        ConfigError: Also for a fixed route that could never be authenticated.
+    """
+    table = _Table(place, value)
+    method = table.choice("method", RouteMethod, RouteMethod.MX)
+    least = table.take("least", str, "authenticated")
+    if least.upper() not in Assurance.__members__:
+        raise ConfigError(table.place("least"), f"is {least!r}", "choose authenticated")
+    fixed = method is RouteMethod.FIXED
+    route = Route(
+        method=method,
+        least=Assurance[least.upper()],
+        host=table.take("host", str) if fixed else None,
+        port=_port(table, "port", 25) if fixed else 25,
+        pins=_pins(table),
+        requires=table.choice("requires", Requires, Requires.ANY),
+        vouched_hosts=_domains(table, "vouched_hosts"),
+    )
+    table.finish()
+    if fixed and route.least is Assurance.AUTHENTICATED and not route.pins:
+        raise ConfigError(
+            table.place("pins"), "is empty on a fixed route", "add the server's pin"
+        )
+    return route
+
+
+def _municipality(table: _Table) -> Municipality:
+    municipality = Municipality(
+        id=MunicipalityId(table.take("id", str)),
+        name=table.take("name", str),
+        oin=table.maybe("oin", str),
+        sender_domains=_domains(table, "sender_domains"),
+        route=_own_route(table),
+        notices_from=_mailbox(table, "notices_from", table.take("notices_from", str)),
+        notices_to=_maybe_mailbox(table, "notices_to"),
+        unreadable=table.choice("unreadable", OnUnreadable, OnUnreadable.HOLD),
+        unreadable_authenticated=table.take(
+            "unreadable_authenticated", bool, default=True
+        ),
+        mixed=table.choice("mixed", Mixed, Mixed.SPLIT),
+        hold_for=datetime.timedelta(hours=table.positive("hold_hours", 72)),
+        alternative_person=_two_languages(table, "alternative_person"),
+        alternative_unknown=_two_languages(table, "alternative_unknown"),
+        page=table.maybe("page", str),
+    )
+    if not municipality.sender_domains:
+        place = table.place("sender_domains")
+        raise ConfigError(place, "is empty", "list the domains it sends from")
+    table.finish()
+    return municipality
+
+
+def _own_route(table: _Table) -> Route:
+    route = parse_route(table.place("route"), table.take("route", dict))
+    loopback = route.host is not None and route.host.startswith(("127.", "::1"))
+    if route.least is not Assurance.AUTHENTICATED and not loopback:
+        raise ConfigError(
+            table.place("route.least"),
+            f"is {route.least.name.lower()} over a network",
+            "set authenticated and a pin; less is possible on loopback only",
+        )
+    return route
+
+
+def _maybe_mailbox(table: _Table, key: str) -> Mailbox | None:
+    text = table.maybe(key, str)
+    return None if text is None else _mailbox(table, key, text)
+
+
+def _two_languages(table: _Table, key: str) -> tuple[str, str] | None:
+    value = table.maybe(key, dict)
+    if value is None:
+        return None
+    inner = _Table(table.place(key), value)
+    pair = (inner.take("nl", str), inner.take("en", str))
+    inner.finish()
+    for text in pair:
+        if not (text.isascii() and text.isprintable()) or len(text) > 200:  # noqa: PLR2004
+            raise ConfigError(
+                table.place(key), "is not ASCII or over 200 characters", "shorten it"
+            )
+    return pair
+
+
+def _client(
+    table: _Table, municipalities: Mapping[MunicipalityId, Municipality]
+) -> Client:
+    owner = MunicipalityId(table.take("municipality", str))
+    if owner not in municipalities:
+        raise ConfigError(
+            table.place("municipality"),
+            f"names {owner!r}, which is not configured",
+            "add [[municipality]] or correct the id",
+        )
+    client = Client(
+        id=ClientId(table.take("id", str)),
+        municipality=owner,
+        sender_domains=_domains(table, "sender_domains")
+        or municipalities[owner].sender_domains,
+        networks=tuple(
+            _network(table.place("networks"), text) for text in table.texts("networks")
+        ),
+        user=table.maybe("user", str),
+        password_file=table.maybe("password_file", str),
+        certificate_sha256=frozenset(
+            text.lower().replace(":", "") for text in table.texts("certificate_sha256")
+        ),
+    )
+    table.finish()
+    _check_client(table, client, municipalities[owner])
+    return client
+
+
+def _check_client(table: _Table, client: Client, owner: Municipality) -> None:
+    if (client.user is None) != (client.password_file is None):
+        raise ConfigError(
+            table.place("user"), "needs password_file, and vice versa", "set both"
+        )
+    if not (client.networks or client.user or client.certificate_sha256):
+        raise ConfigError(
+            table.place("networks"),
+            "and user and certificate_sha256 are all missing: nobody could be it",
+            "set at least one of them",
+        )
+    if any(network.prefixlen == 0 for network in client.networks):
+        raise ConfigError(
+            table.place("networks"), "is the whole internet", "list your mail servers"
+        )
+    if not client.sender_domains <= owner.sender_domains:
+        raise ConfigError(
+            table.place("sender_domains"),
+            "has a domain that is not the municipality's",
+            "add it to the municipality or remove it",
+        )
+
+
+def _check_whole(config: Config) -> None:
+    if not config.listeners:
+        raise ConfigError("listener", "is missing", "add a [[listener]]")
+    if not config.municipalities:
+        raise ConfigError("municipality", "is missing", "add a [[municipality]]")
+    for what, ids in (
+        ("client", [client.id for client in config.clients]),
+        ("client.user", [c.user for c in config.clients if c.user is not None]),
+    ):
+        if len(set(ids)) != len(ids):
+            raise ConfigError(what, "has an id twice", "give each its own")
+    domains = [d for m in config.municipalities.values() for d in m.sender_domains]
+    if len(set(domains)) != len(domains):
+        raise ConfigError(
+            "municipality.sender_domains",
+            "has one domain at two municipalities",
+            "a sender domain belongs to exactly one",
+        )
