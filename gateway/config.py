@@ -10,9 +10,8 @@ import datetime
 import enum
 import hashlib
 import ipaddress
-import tomllib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from gateway.model.address import AddressError, Domain, Mailbox
 from gateway.model.assurance import Assurance
@@ -20,10 +19,9 @@ from gateway.model.destination import Pin
 from gateway.model.errors import ConfigError
 from gateway.model.ids import ClientId, Digest, MunicipalityId
 from gateway.model.partner import Requires, Route, RouteMethod
+from gateway.table import Table
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-T = TypeVar("T")
-E = TypeVar("E", bound=enum.Enum)
 _MAX_PORT = 65535
 
 
@@ -157,70 +155,6 @@ class Config:
     text: str = dataclasses.field(repr=False)
 
 
-class _Table:
-    """One TOML table being read: takes keys, and at the end refuses what is left."""
-
-    def __init__(self, place: str, value: Any) -> None:
-        if not isinstance(value, dict):
-            raise ConfigError(place, "is not a table", "write it as [table]")
-        self._place = place
-        self._left: dict[str, Any] = dict(value)
-
-    def place(self, key: str) -> str:
-        return f"{self._place}.{key}" if self._place else key
-
-    def take(self, key: str, kind: type[T], default: T | None = None) -> T:
-        """A required key, or one with a default."""
-        value = self._left.pop(key, default)
-        if value is None:
-            remedy = f"add {key} ({kind.__name__})"
-            raise ConfigError(self.place(key), "is missing", remedy)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            found = type(value).__name__
-            remedy = f"write a value of type {kind.__name__}"
-            raise ConfigError(self.place(key), f"is of type {found}", remedy)
-        return value
-
-    def maybe(self, key: str, kind: type[T]) -> T | None:
-        """An optional key without default."""
-        return self.take(key, kind) if key in self._left else None
-
-    def positive(self, key: str, default: int) -> int:
-        value = self.take(key, int, default)
-        if value <= 0:
-            raise ConfigError(self.place(key), "is not positive", "write a number > 0")
-        return value
-
-    def choice(self, key: str, kind: type[E], default: E | None = None) -> E:
-        text = self.take(key, str, None if default is None else default.value)
-        try:
-            return kind(text)
-        except ValueError:
-            choices = ", ".join(str(member.value) for member in kind)
-            raise ConfigError(
-                self.place(key), f"is {text!r}", f"choose one of: {choices}"
-            ) from None
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        items = self.take(key, list, [])
-        if not all(isinstance(item, str) for item in items):
-            raise ConfigError(self.place(key), "holds a non-text", "write only texts")
-        return tuple(items)
-
-    def table(self, key: str) -> "_Table":
-        return _Table(self.place(key), self._left.pop(key, {}))
-
-    def tables(self, key: str) -> list["_Table"]:
-        items = self.take(key, list, [])
-        return [_Table(f"{self.place(key)}[{n}]", v) for n, v in enumerate(items, 1)]
-
-    def finish(self) -> None:
-        for key in self._left:
-            raise ConfigError(
-                self.place(key), "is not a known key", "correct or remove it"
-            )
-
-
 def parse(text: str) -> Config:
     """Parse the configuration file.
 
@@ -233,10 +167,7 @@ def parse(text: str) -> Config:
     Raises:
         ConfigError: With the key, what is wrong and the remedy.
     """
-    try:
-        root = _Table("", tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError("file", f"is not TOML: {error}", "correct it") from error
+    root = Table.parse(text, "")
     gateway, store, keys = (root.table(k) for k in ("gateway", "store", "keys"))
     state_dir = gateway.take("state_dir", str)
     municipalities = {m.id: m for m in map(_municipality, root.tables("municipality"))}
@@ -264,7 +195,7 @@ def parse(text: str) -> Config:
     return config
 
 
-def _domain(table: _Table, key: str, text: str) -> Domain:
+def _domain(table: Table, key: str, text: str) -> Domain:
     try:
         return Domain.parse(text)
     except AddressError as error:
@@ -273,11 +204,11 @@ def _domain(table: _Table, key: str, text: str) -> Domain:
         ) from error
 
 
-def _domains(table: _Table, key: str) -> frozenset[Domain]:
+def _domains(table: Table, key: str) -> frozenset[Domain]:
     return frozenset(_domain(table, key, text) for text in table.texts(key))
 
 
-def _mailbox(table: _Table, key: str, text: str) -> Mailbox:
+def _mailbox(table: Table, key: str, text: str) -> Mailbox:
     try:
         return Mailbox.parse(text)
     except AddressError as error:
@@ -293,14 +224,14 @@ def _network(place: str, text: str) -> Network:
         raise ConfigError(place, str(error), "write e.g. 10.1.2.0/24") from error
 
 
-def _port(table: _Table, key: str, default: int | None = None) -> int:
+def _port(table: Table, key: str, default: int | None = None) -> int:
     port = table.take(key, int, default)
     if not 0 < port <= _MAX_PORT:
         raise ConfigError(table.place(key), "is no port", "write 1 to 65535")
     return port
 
 
-def _listener(table: _Table) -> Listener:
+def _listener(table: Table) -> Listener:
     tls = table.choice("tls", ListenerTls)
     listener = Listener(
         address=table.take("address", str, "127.0.0.1"),
@@ -315,7 +246,7 @@ def _listener(table: _Table) -> Listener:
     return listener
 
 
-def _limits(table: _Table) -> Limits:
+def _limits(table: Table) -> Limits:
     standard = Limits()
     limits = Limits(
         **{
@@ -327,7 +258,7 @@ def _limits(table: _Table) -> Limits:
     return limits
 
 
-def _dns(table: _Table) -> Dns:
+def _dns(table: Table) -> Dns:
     standard = Dns()
     dns = Dns(
         resolver=table.take("resolver", str, standard.resolver),
@@ -351,7 +282,7 @@ def _dns(table: _Table) -> Dns:
     return dns
 
 
-def _allow_ranges(table: _Table) -> tuple[AllowRange, ...]:
+def _allow_ranges(table: Table) -> tuple[AllowRange, ...]:
     ranges = []
     for item in table.tables("allow_ranges"):
         network = _network(item.place("range"), item.take("range", str))
@@ -364,7 +295,7 @@ def _allow_ranges(table: _Table) -> tuple[AllowRange, ...]:
     return tuple(ranges)
 
 
-def _clock(table: _Table) -> Clock:
+def _clock(table: Table) -> Clock:
     retry = table.take("retry_s", list, [60, 300, 900, 1800, 3600, 7200, 14400])
     if not retry or not all(type(s) is int and s > 0 for s in retry):
         raise ConfigError(table.place("retry_s"), "is no list of seconds", "write some")
@@ -379,7 +310,7 @@ def _clock(table: _Table) -> Clock:
     return clock
 
 
-def _pins(table: _Table) -> frozenset[Pin]:
+def _pins(table: Table) -> frozenset[Pin]:
     pins = table.texts("pins")
     hexadecimal = set("0123456789abcdef")
     for pin in pins:
@@ -402,7 +333,7 @@ def parse_route(place: str, value: Any) -> Route:
     Raises:
         ConfigError: Also for a fixed route that could never be authenticated.
     """
-    table = _Table(place, value)
+    table = Table(place, value)
     method = table.choice("method", RouteMethod, RouteMethod.MX)
     least = table.take("least", str, "authenticated")
     if least.upper() not in Assurance.__members__:
@@ -425,7 +356,7 @@ def parse_route(place: str, value: Any) -> Route:
     return route
 
 
-def _municipality(table: _Table) -> Municipality:
+def _municipality(table: Table) -> Municipality:
     municipality = Municipality(
         id=MunicipalityId(table.take("id", str)),
         name=table.take("name", str),
@@ -451,7 +382,7 @@ def _municipality(table: _Table) -> Municipality:
     return municipality
 
 
-def _own_route(table: _Table) -> Route:
+def _own_route(table: Table) -> Route:
     route = parse_route(table.place("route"), table.take("route", dict))
     loopback = route.host is not None and route.host.startswith(("127.", "::1"))
     if route.least is not Assurance.AUTHENTICATED and not loopback:
@@ -463,16 +394,16 @@ def _own_route(table: _Table) -> Route:
     return route
 
 
-def _maybe_mailbox(table: _Table, key: str) -> Mailbox | None:
+def _maybe_mailbox(table: Table, key: str) -> Mailbox | None:
     text = table.maybe(key, str)
     return None if text is None else _mailbox(table, key, text)
 
 
-def _two_languages(table: _Table, key: str) -> tuple[str, str] | None:
+def _two_languages(table: Table, key: str) -> tuple[str, str] | None:
     value = table.maybe(key, dict)
     if value is None:
         return None
-    inner = _Table(table.place(key), value)
+    inner = Table(table.place(key), value)
     pair = (inner.take("nl", str), inner.take("en", str))
     inner.finish()
     for text in pair:
@@ -484,7 +415,7 @@ def _two_languages(table: _Table, key: str) -> tuple[str, str] | None:
 
 
 def _client(
-    table: _Table, municipalities: Mapping[MunicipalityId, Municipality]
+    table: Table, municipalities: Mapping[MunicipalityId, Municipality]
 ) -> Client:
     owner = MunicipalityId(table.take("municipality", str))
     if owner not in municipalities:
@@ -512,7 +443,7 @@ def _client(
     return client
 
 
-def _check_client(table: _Table, client: Client, owner: Municipality) -> None:
+def _check_client(table: Table, client: Client, owner: Municipality) -> None:
     if (client.user is None) != (client.password_file is None):
         raise ConfigError(
             table.place("user"), "needs password_file, and vice versa", "set both"

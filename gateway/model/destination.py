@@ -66,7 +66,9 @@ class MxHost:
 
     `addresses` holds textual IP addresses, v6 first. `tlsa` is None when it was not
     asked because the host's addresses are not secure (B-13). `tlsa_base` is the TLSA
-    base domain, hence the SNI and first reference name (B-14, B-22).
+    base domain, hence the SNI and first reference name (B-14, B-22). `secure_alias`:
+    the host is an alias whose own CNAME record is secure, though what it leads to is
+    not, so its TLSA records count all the same (RFC 7672 2.2.2).
     """
 
     name: Domain
@@ -74,6 +76,7 @@ class MxHost:
     addresses: Lookup[tuple[str, ...]]
     tlsa: Lookup[frozenset[Tlsa]] | None
     tlsa_base: Domain
+    secure_alias: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,10 +114,14 @@ class Pin:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DaneDemand:
-    """The hop must match one of these records; names for usage 2 (B-17 ... B-22)."""
+    """The hop must match one of these records; names for usage 2 (B-17 ... B-22).
+
+    With `pins`, the leaf key must be one of them too: neither rescues the other (B-24).
+    """
 
     records: frozenset[Tlsa]  # usable only, after digest agility; at least one
     reference_names: tuple[Domain, ...]
+    pins: frozenset[Pin] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

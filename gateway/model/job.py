@@ -63,7 +63,7 @@ class Job:
     """A message's way to the recipients that share one route (B-06).
 
     `lease_token` grows with each lease; a result under an older one is refused.
-    `attempts` counts leases that reached a hop; `crashes` counts leases that ended
+    `attempts` counts attempts with a result; `crashes` counts leases that ended
     without a result (G-14). `intent_at` is set from the intent to its result (B-50).
     """
 

@@ -1,0 +1,480 @@
+"""Puts the parts together; the only module that knows every door.
+
+`Installation` is what commands and processes share: settings, policy, keys and store.
+`run_worker` and `run_sequencer_process` are the processes that `serve` supervises.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import importlib.resources
+import pathlib
+import random  # noqa: TID251 - the one place where chance is chosen
+import secrets
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from gateway import VERSION, clock, relay, telemetry, worker
+from gateway.config import Client, Config, Municipality
+from gateway.config import parse as parse_config
+from gateway.evidence.checkpoint import origin_of
+from gateway.extract.mime import MimeExtractor
+from gateway.facts import RegistryFacts
+from gateway.intake.clients import ClientTable
+from gateway.intake.handler import Handler
+from gateway.intake.server import Intake, listen
+from gateway.model.address import ReversePath
+from gateway.model.classification import Classification
+from gateway.model.errors import ConfigError
+from gateway.model.ids import (
+    Code,
+    Digest,
+    MessageId,
+    MunicipalityId,
+    RecordId,
+    RegimeId,
+    Role,
+)
+from gateway.model.message import Envelope, Message
+from gateway.model.peer import Peer
+from gateway.model.record import ConfigLoaded, PartnerApplied, Record
+from gateway.model.reply import Reply
+from gateway.model.verdict import Reason
+from gateway.net.destination import DestinationResolver
+from gateway.net.dns import ValidatingResolver
+from gateway.net.smtp import SmtpDialer
+from gateway.partnerfile import Change
+from gateway.policy.classify import classify
+from gateway.policy.rulebook import Policy, build
+from gateway.ports import Ports
+from gateway.store.evidence import SqlEvidence
+from gateway.store.migrate import migrate
+from gateway.store.partners import SqlPartners, with_digest
+from gateway.store.queue import SqlQueue
+from gateway.store.spool import SqlSpool
+from gateway.store.work import Store
+from gateway.texts import render
+from gateway.trust.keystore import KeyStore
+
+GATEWAY_LOG = MunicipalityId("_gateway")
+_INTEGRATE_AT_ONCE = 2000
+_DRAIN_S = 25.0
+
+
+def data_folder(name: str) -> Traversable:
+    """A folder of shipped data: in the wheel, or beside the package in a checkout."""
+    package = importlib.resources.files("gateway")
+    shipped = package / "data" / name
+    if shipped.is_dir():
+        return shipped
+    return pathlib.Path(str(package)).parent / name
+
+
+def load_config(path: str) -> Config:
+    """Read and parse the configuration file.
+
+    Raises:
+        ConfigError: Also when the file cannot be read.
+    """
+    return parse_config(_read(path, "write it with: ketenmail init"))
+
+
+def _read(path: str, remedy: str) -> str:
+    try:
+        return pathlib.Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise ConfigError(path, problem, remedy) from error
+
+
+def load_policy(config: Config) -> Policy:
+    """Read the shipped rule packs and those of the installation's own folder.
+
+    Raises:
+        RulebookError: Naming file, key, problem and remedy.
+    """
+    shipped = data_folder("policies")
+    packs = _packs(shipped / "regimes")
+    if config.policy_dir is not None:
+        own = _packs(pathlib.Path(config.policy_dir))
+        for name in own.keys() & packs.keys():
+            raise ConfigError(
+                f"gateway.policy_dir/{name}",
+                "has the name of a shipped rule pack",
+                "give it another name: a shipped pack cannot be replaced",
+            )
+        packs |= own
+    return build(
+        packs,
+        (shipped / "decision.toml").read_text(encoding="utf-8"),
+        (shipped / "consumer-domains.toml").read_text(encoding="utf-8"),
+        config,
+    )
+
+
+def _packs(folder: Traversable) -> dict[str, str]:
+    try:
+        return {
+            entry.name: entry.read_text(encoding="utf-8")
+            for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+            if entry.name.endswith(".toml")
+            and not entry.name.endswith(".examples.toml")
+        }
+    except OSError as error:
+        place = "gateway.policy_dir"
+        raise ConfigError(place, f"cannot be read: {error}", "correct it") from error
+
+
+def log_origin(config: Config, municipality: MunicipalityId) -> str:
+    """The evidence log of a municipality."""
+    return origin_of(config.hostname.name, municipality)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Installation:
+    """Settings, policy, keys and store of one installation, opened."""
+
+    config: Config
+    policy: Policy
+    keys: KeyStore
+    store: Store
+
+    @classmethod
+    def open(cls, config: Config) -> "Installation":
+        """Open it; the keys and the migrated store must be there (`ketenmail init`).
+
+        Raises:
+            ConfigError: For whatever is missing or may not be used.
+        """
+        policy = load_policy(config)
+        keys = KeyStore(config.key_dir, config.master_key)
+        store = Store.open(
+            config.store_url,
+            config.state_dir,
+            keys,
+            lambda municipality: log_origin(config, municipality),
+            VERSION,
+        )
+        return cls(config, policy, keys, store)
+
+    def close(self) -> None:
+        """Write what waits and let go."""
+        self.store.close()
+
+
+def create(config: Config) -> list[str]:
+    """Create what is missing of keys, folders and store; never overwrite.
+
+    Returns:
+        What was created, for the reader of `ketenmail init`.
+    """
+    made = []
+    state = pathlib.Path(config.state_dir)
+    if not state.is_dir():
+        state.mkdir(mode=0o700, parents=True)
+        made.append(str(state))
+    made += KeyStore.create(config.key_dir, config.master_key)
+    migrate(config.store_url)
+    keys = KeyStore(config.key_dir, config.master_key)
+    for municipality in (*config.municipalities, GATEWAY_LOG):
+        keys.signer(log_origin(config, municipality))
+    return made
+
+
+def make_resolver(config: Config) -> tuple[ValidatingResolver, DestinationResolver]:
+    """The stub on the validating resolver, and the one that puts answers together."""
+    stub = ValidatingResolver(config.dns, time.monotonic)
+    shuffle = random.SystemRandom().shuffle
+    return stub, DestinationResolver(stub, shuffle)
+
+
+def own_names(config: Config) -> frozenset[str]:
+    """Our own name and listening addresses: never a next hop found by MX (B-04)."""
+    return frozenset(
+        {config.hostname.name, *(listener.address for listener in config.listeners)}
+    )
+
+
+def make_house(installation: Installation) -> relay.House:
+    """Everything a message meets."""
+    config, store = installation.config, installation.store
+    _, resolver = make_resolver(config)
+    facts = RegistryFacts(
+        SqlPartners(store), resolver, config.allow_ranges, own_names(config)
+    )
+    ports = Ports(
+        extractor=MimeExtractor(),
+        facts=facts,
+        resolver=resolver,
+        dialer=SmtpDialer(config.hostname.name, now=clock.now),
+        spool=SqlSpool(store),
+        queue=SqlQueue(store),
+        work=store.work,
+        new_id=clock.new_id,
+        now=clock.now,
+    )
+    return relay.House(
+        policy=installation.policy,
+        ports=ports,
+        hostname=config.hostname.name,
+        secret=lambda: secrets.token_bytes(32),
+        allow_ranges=config.allow_ranges,
+        own_addresses=own_names(config),
+    )
+
+
+def load_hashes(clients: tuple[Client, ...]) -> Mapping[str, str]:
+    """The argon2id hash of each client that authenticates, from its file.
+
+    Raises:
+        ConfigError: When a file cannot be read.
+    """
+    return {
+        client.user: _read(client.password_file, "write it with argon2id").strip()
+        for client in clients
+        if client.user is not None and client.password_file is not None
+    }
+
+
+async def _open_intake(
+    installation: Installation,
+    house: relay.House,
+    wake: Callable[[], None],
+    log: worker.Log,
+) -> Intake:
+    config = installation.config
+
+    async def receive(message: Message, peer: Peer) -> Reply:
+        reply = await relay.receive(message, peer, house)
+        event = "message-accepted" if reply.code < 300 else "message-refused"  # noqa: PLR2004
+        log(event, message=message.id, client=peer.client, code=reply.enhanced)
+        wake()
+        return reply
+
+    handler = Handler(config.hostname, receive, clock.new_id, clock.now, log)
+    clients = ClientTable(config.clients, load_hashes(config.clients))
+    contexts = [installation.keys.server_context(item) for item in config.listeners]
+    return await listen(config, contexts, clients, handler, log)
+
+
+async def serve_mail(config: Config, name: str, stopping: asyncio.Event) -> int:
+    """One mail worker: intake and delivery in one event loop, until `stopping`."""
+    log = telemetry.make_log(worker=name)
+    installation = Installation.open(config)
+    try:
+        house = make_house(installation)
+        owner = f"{name}/{clock.new_id()}"
+        loop = worker.DeliveryLoop(house, owner, log)
+        intake = await _open_intake(installation, house, loop.wake, log)
+        delivering = asyncio.create_task(loop.run())
+        log("worker-started")
+        await _until_stop_or_broken(installation.store, stopping)
+        await intake.stop(_DRAIN_S)
+        await loop.stop(_DRAIN_S)
+        await delivering
+        log("worker-stopped")
+        return 3 if installation.store.is_broken else 0
+    finally:
+        installation.close()
+
+
+async def _until_stop_or_broken(store: Store, stopping: asyncio.Event) -> None:
+    """Wait; a store that saw an I/O error ends the process (G-01)."""
+    while not store.is_broken:
+        try:
+            async with asyncio.timeout(1):
+                await stopping.wait()
+        except TimeoutError:
+            continue
+        return
+
+
+class _Sequencing:
+    """What the sequencer loop asks of the store."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._keys = installation.keys
+        self.evidence = SqlEvidence(installation.store, f"sequencer/{clock.new_id()}")
+        self._spool = SqlSpool(installation.store)
+
+    async def advance(self) -> int:
+        """Integrate what is durable, then sign what grew."""
+        count = 0
+        for origin in await self.evidence.origins():
+            while more := await self.evidence.integrate(
+                origin, clock.now(), _INTEGRATE_AT_ONCE
+            ):
+                count += more
+            await self.evidence.sign(origin, self._keys.signer(origin), clock.now())
+        return count
+
+    async def sweep(self) -> int:
+        """Forget octets that no open job needs."""
+        return await self._spool.sweep()
+
+
+async def sequence(config: Config, name: str, stopping: asyncio.Event) -> int:
+    """The sequencer: says what was loaded, then integrates and signs until the end."""
+    log = telemetry.make_log(worker=name)
+    installation = Installation.open(config)
+    try:
+        reconciled = await SqlSpool(installation.store).reconcile()
+        if reconciled.removed or reconciled.missing:
+            log("spool-reconciled", count=reconciled.removed)
+        async with installation.store.work() as work:
+            await work.evidence.append(config_loaded(config, installation.policy))
+        sequencing = _Sequencing(installation)
+        log("worker-started")
+        await worker.run_sequencer(sequencing, log, stopping)
+        await sequencing.evidence.release()
+        log("worker-stopped")
+        return 0
+    finally:
+        installation.close()
+
+
+def config_loaded(config: Config, policy: Policy) -> ConfigLoaded:
+    """The record that the gateway runs with this configuration and policy."""
+    ranges = (
+        f"{item.network} {','.join(map(str, sorted(item.ports)))}"
+        for item in config.allow_ranges
+    )
+    return ConfigLoaded(
+        id=RecordId(clock.new_id()),
+        at=clock.now(),
+        municipality=GATEWAY_LOG,
+        message=None,
+        policy=policy.digest,
+        config=config.digest,
+        allow_ranges="; ".join(ranges),
+    )
+
+
+Process = Callable[[Config, str, asyncio.Event], Awaitable[int]]
+
+
+def run_process(
+    main: Process,
+    config: Config,
+    name: str,
+    parent: int,
+) -> int:
+    """Run one process of the gateway until SIGTERM or until the parent is gone."""
+
+    async def run() -> int:
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, stopping.set)
+        loop.add_reader(parent, stopping.set)  # end of file: the parent is gone
+        waiting = asyncio.create_task(_end_reader(loop, parent, stopping))
+        try:
+            return await main(config, name, stopping)
+        finally:
+            waiting.cancel()
+
+    return asyncio.run(run())
+
+
+async def _end_reader(
+    loop: asyncio.AbstractEventLoop, parent: int, stopping: asyncio.Event
+) -> None:
+    """A pipe at its end is readable for ever: once seen, stop looking."""
+    await stopping.wait()
+    loop.remove_reader(parent)
+
+
+def processes(config: Config) -> list[tuple[str, Callable[[str, int], int]]]:
+    """The processes that `serve` supervises, by name."""
+
+    def mail(name: str, parent: int) -> int:
+        return run_process(serve_mail, config, name, parent)
+
+    def sequencer(name: str, parent: int) -> int:
+        return run_process(sequence, config, name, parent)
+
+    named = [(f"mail-{n}", mail) for n in range(1, config.workers + 1)]
+    return [("sequencer", sequencer), *named]
+
+
+def check_start(config: Config) -> None:
+    """What must hold before anything is served; also run at each reload.
+
+    Raises:
+        ConfigError: The settings, keys, store or resolver may not be used.
+        TemporaryFailure: The resolver could not be asked.
+    """
+    Installation.open(config).close()
+    stub, _ = make_resolver(config)
+    asyncio.run(stub.self_test())
+
+
+@contextlib.contextmanager
+def opened(config_path: str) -> Iterator[Installation]:
+    """The installation of a settings file, for the length of one command."""
+    installation = Installation.open(load_config(config_path))
+    try:
+        yield installation
+    finally:
+        installation.close()
+
+
+def load_policy_for_classifying(config_path: str) -> Policy:
+    """The policy of an installation, or the shipped one where there is none yet."""
+    if pathlib.Path(config_path).exists():
+        return load_policy(load_config(config_path))
+    example = data_folder("deploy").joinpath("gateway.toml")
+    return load_policy(parse_config(example.read_text(encoding="utf-8")))
+
+
+async def classify_octets(octets: bytes, policy: Policy) -> Classification:
+    """Extract and classify a message that is in no transaction."""
+    envelope = Envelope(ReversePath(None), ())
+    message = Message(MessageId(clock.new_id()), envelope, octets, clock.now())
+    return classify(await MimeExtractor().extract(message), policy)
+
+
+def partner_records(
+    changes: Iterable[Change], policy: Digest, actor: str
+) -> list[Record]:
+    """The evidence of registry changes (H-12)."""
+    return [
+        PartnerApplied(
+            id=RecordId(clock.new_id()),
+            at=clock.now(),
+            municipality=change.after.municipality,
+            message=None,
+            policy=policy,
+            partner=change.after.id,
+            change=change.kind.value,
+            before=None if change.before is None else change.before.digest,
+            after=with_digest(change.after).digest,
+            actor=actor,
+        )
+        for change in changes
+    ]
+
+
+def regimes_of(policy: Policy) -> list[RegimeId]:
+    """The regimes that rule packs know."""
+    return sorted(policy.packs)
+
+
+def roles_of(policy: Policy) -> frozenset[Role]:
+    """The roles that a rule pack permits: another one in a partner file is an error."""
+    return frozenset().union(*(p.permitted_roles for p in policy.packs.values()))
+
+
+def reason_of(
+    answer: Mapping[str, Any], municipality: Municipality
+) -> Mapping[str, str] | None:
+    """Why a route explanation says no, by language; None when it is yes."""
+    route = answer["route"] or {}
+    code = answer["code"] or route.get("code")
+    if code is None:
+        return None
+    parameters = tuple(answer.get("parameters", {}).items())
+    explained = render.explain(Reason(Code(code), parameters), municipality)
+    return {"nl": explained.nl, "en": explained.en}

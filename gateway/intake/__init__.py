@@ -1,0 +1,1 @@
+"""Mail comes in: SMTP sessions to messages, and the reply that is a promise."""

@@ -1,0 +1,99 @@
+"""Every fixed reply of intake, and the exception that carries one out of a verb.
+
+Replies are ASCII, name no host, path or product, and echo nothing of what the client
+sent (A-11). Every line bears an enhanced status whose class is the first digit of the
+code (A-27). The codes are those of requirements section J.
+"""
+
+from gateway.model.reply import Reply
+
+
+class Refusal(Exception):  # noqa: N818 - the field's word
+    """A verb is answered with this reply; `close` ends the session after it."""
+
+    def __init__(self, reply: Reply, *, close: bool = False) -> None:
+        super().__init__(f"{reply.code} {reply.enhanced}")
+        self.reply = reply
+        self.close = close
+
+
+def _reply(code: int, enhanced: str, *lines: str) -> Reply:
+    return Reply(code, enhanced, lines)
+
+
+OK = _reply(250, "2.0.0", "OK")
+SENDER_OK = _reply(250, "2.1.0", "Sender OK")
+RECIPIENT_OK = _reply(250, "2.1.5", "Recipient OK")
+READY_FOR_TLS = _reply(220, "2.0.0", "Ready to start TLS")
+GOODBYE = _reply(221, "2.0.0", "Goodbye")
+AUTHENTICATED = _reply(235, "2.7.0", "Authenticated")
+CANNOT_VERIFY = _reply(252, "2.0.0", "Cannot verify; send the message to find out")
+HELP = _reply(214, "2.0.0", "See RFC 5321")
+
+SHUTTING_DOWN = _reply(421, "4.3.2", "Service is shutting down, try again later")
+TOO_MANY_SESSIONS = _reply(421, "4.7.0", "Too many connections, try again later")
+TOO_MANY_FAILURES = _reply(421, "4.7.0", "Too many failed authentications")
+TOO_MANY_ERRORS = _reply(421, "4.7.0", "Too many errors")
+TOO_SLOW = _reply(421, "4.4.2", "Timeout, closing connection")
+
+FAULT = _reply(451, "4.3.0", "Local error, try again later")
+STORE_FULL = _reply(452, "4.3.1", "Insufficient storage, try again later")
+TOO_MANY_RECIPIENTS = _reply(452, "4.5.3", "Too many recipients, send the rest later")
+
+BROKEN_LINE = _reply(500, "5.5.2", "Lines end with CR LF and hold no CR, LF or NUL")
+LINE_TOO_LONG = _reply(500, "5.5.2", "Command line too long")
+UNKNOWN_COMMAND = _reply(500, "5.5.2", "Command not recognized")
+BAD_ARGUMENT = _reply(501, "5.5.4", "Syntax error in parameters or arguments")
+BAD_SENDER = _reply(501, "5.1.7", "Bad sender address syntax")
+BAD_RECIPIENT = _reply(501, "5.1.3", "Bad recipient address syntax")
+BAD_BASE64 = _reply(501, "5.5.2", "Cannot decode response")
+AUTH_CANCELLED = _reply(501, "5.7.0", "Authentication cancelled")
+NOT_OFFERED = _reply(502, "5.5.1", "Command not implemented")
+BAD_SEQUENCE = _reply(503, "5.5.1", "Bad sequence of commands")
+GREET_FIRST = _reply(503, "5.5.1", "Send EHLO first")
+NO_MECHANISM = _reply(504, "5.5.4", "Unrecognized authentication type")
+TLS_NEEDED = _reply(530, "5.7.0", "Must issue a STARTTLS command first")
+AUTH_NEEDED = _reply(530, "5.7.0", "Authentication required")
+BAD_CREDENTIALS = _reply(535, "5.7.8", "Authentication credentials invalid")
+AUTH_NEEDS_TLS = _reply(538, "5.7.11", "Encryption required for authentication")
+RELAY_DENIED = _reply(550, "5.7.1", "Relaying denied")
+SENDER_NOT_ALLOWED = _reply(
+    550,
+    "5.7.1",
+    "K201 Deze mailserver mag niet namens dit afzenderdomein verzenden.",
+    "Vraag de beheerder van de gateway het domein aan deze client toe te voegen.",
+    "K201 This mail server may not send for this sender domain.",
+    "Ask the administrator of the gateway to add the domain to this client.",
+)
+TOO_BIG = _reply(552, "5.3.4", "Message size exceeds the limit")
+NOT_ASCII = _reply(553, "5.6.7", "Address is not ASCII, and SMTPUTF8 is not offered")
+NO_VALID_RECIPIENTS = _reply(554, "5.5.1", "No valid recipients")
+LOOP = _reply(554, "5.4.6", "Too many hops: the message loops")
+NOT_SUPPORTED = _reply(555, "5.5.4", "Parameter not recognized or not implemented")
+
+BARE_NEWLINE = _reply(
+    554,
+    "5.5.2",
+    "Bericht geweigerd: CR of LF staat er los in. Verzend regels met CR LF.",
+    "Message refused: it holds a bare CR or LF. End lines with CR LF.",
+)
+NUL = _reply(
+    550,
+    "5.6.0",
+    "Bericht geweigerd: het bevat een NUL-teken. Codeer de inhoud (base64).",
+    "Message refused: it holds a NUL character. Encode the content (base64).",
+)
+LONG_LINE = _reply(
+    554,
+    "5.6.0",
+    "Bericht geweigerd: een regel is langer dan 998 tekens."
+    " Codeer de inhoud (quoted-printable of base64).",
+    "Message refused: a line is longer than 998 octets."
+    " Encode the content (quoted-printable or base64).",
+)
+CONTROL_IN_HEADER = _reply(
+    550,
+    "5.6.0",
+    "Bericht geweigerd: een kopregel bevat een stuurteken.",
+    "Message refused: a header field holds a control character.",
+)

@@ -1,0 +1,118 @@
+"""What stands behind MAIL and RCPT: one path, and its parameters (A-08, A-26).
+
+A path is `<local-part@domain>`; MAIL also takes `<>`, RCPT also `<postmaster>`. The
+grammar of the address itself is `gateway.model.address`. Nothing is reinterpreted: a
+percent sign, an exclamation mark or a quoted `@` in a local-part is a character of that
+local-part; a source route, a comment or an encoded word is a syntax error.
+
+A space after the colon is let through: it is a common fault of printers and scanners,
+and it cannot change who is meant.
+"""
+
+import re
+from collections.abc import Mapping
+
+from gateway.intake import answer
+from gateway.intake.answer import Refusal
+from gateway.model.address import AddressError, Domain, Mailbox, ReversePath
+from gateway.model.message import Body
+from gateway.model.reply import Reply
+
+Parameters = Mapping[str, str | None]
+
+# Possessive repeats: no input makes this slow.
+_PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*+"|[^<>"\s])*+)>(?= |\Z)')
+_KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
+_VALUE = re.compile(r"[!-<>-~]+\Z")  # printable ASCII without space and "="
+_SIZE_DIGITS = 20
+
+
+def parse_reverse_path(argument: str) -> tuple[ReversePath, Parameters]:
+    """Parse the argument of MAIL.
+
+    Args:
+        argument: All behind the verb, e.g. `FROM:<a@b.nl> SIZE=10`; octets as Latin-1.
+
+    Raises:
+        Refusal: 501 5.5.4, 501 5.1.7 or 553 5.6.7.
+    """
+    path, parameters = _split(argument, "FROM:", answer.BAD_SENDER)
+    if not path:
+        return ReversePath(None), parameters
+    return ReversePath(_mailbox(path, answer.BAD_SENDER)), parameters
+
+
+def parse_recipient(argument: str, home: Domain) -> tuple[Mailbox, Parameters]:
+    """Parse the argument of RCPT.
+
+    Args:
+        argument: All behind the verb, e.g. `TO:<a@b.nl>`; octets as Latin-1.
+        home: The domain of `<postmaster>` without one (A-07).
+
+    Raises:
+        Refusal: 501 5.5.4, 501 5.1.3 or 553 5.6.7.
+    """
+    path, parameters = _split(argument, "TO:", answer.BAD_RECIPIENT)
+    if path.lower() == "postmaster":
+        return Mailbox(path, home), parameters
+    return _mailbox(path, answer.BAD_RECIPIENT), parameters
+
+
+def parse_size(parameters: Parameters) -> int:
+    """The SIZE parameter of MAIL, 0 when there is none (RFC 1870 section 4).
+
+    Raises:
+        Refusal: 501 5.5.4.
+    """
+    text = parameters.get("SIZE", "0")
+    if text is None or not text.isdigit() or len(text) > _SIZE_DIGITS:
+        raise Refusal(answer.BAD_ARGUMENT)
+    return int(text)
+
+
+def parse_body(parameters: Parameters) -> Body:
+    """The BODY parameter of MAIL, 7BIT when there is none (RFC 6152).
+
+    Raises:
+        Refusal: 501 5.5.4, also for BINARYMIME, which is not offered.
+    """
+    try:
+        return Body((parameters.get("BODY", "7BIT") or "").upper())
+    except ValueError:
+        raise Refusal(answer.BAD_ARGUMENT) from None
+
+
+def _split(argument: str, keyword: str, bad: Reply) -> tuple[str, Parameters]:
+    if argument[: len(keyword)].upper() != keyword:
+        raise Refusal(answer.BAD_ARGUMENT)
+    if not argument.isascii():
+        raise Refusal(answer.NOT_ASCII)
+    rest = argument[len(keyword) :].lstrip(" ")
+    match = _PATH.match(rest)
+    if match is None:
+        raise Refusal(bad)
+    return match[1], _parameters(rest[match.end() :])
+
+
+def _parameters(text: str) -> Parameters:
+    parameters: dict[str, str | None] = {}
+    for token in text.split(" "):
+        if not token:
+            continue
+        keyword, equals, value = token.partition("=")
+        keyword = keyword.upper()
+        if not _KEYWORD.match(keyword) or keyword in parameters:
+            raise Refusal(answer.BAD_ARGUMENT)
+        # AUTH=<> and xtext are printable; a value may not hold another "=" by RFC 5321,
+        # which nobody who sends one means as two parameters.
+        if equals and not _VALUE.match(value):
+            raise Refusal(answer.BAD_ARGUMENT)
+        parameters[keyword] = value if equals else None
+    return parameters
+
+
+def _mailbox(path: str, bad: Reply) -> Mailbox:
+    try:
+        return Mailbox.parse(path)
+    except AddressError:
+        raise Refusal(bad) from None

@@ -1,0 +1,1 @@
+"""The door to the network: questions to DNS, and mail to the next hop."""

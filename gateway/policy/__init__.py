@@ -1,0 +1,1 @@
+"""Classify, then decide: judgements about a message, as pure functions."""

@@ -1,0 +1,100 @@
+"""Text in the one form that rules are matched on (design section 4).
+
+`clean` is NFKC with accents folded, invisible characters gone, and every run of white
+space, hyphens, quote marks and emphasis as one space; letter case is kept. `squeezed`
+is the same in lower case without those spaces: there "crisis-maatregel", "crisis
+maatregel", a word cut by a quoted line end and "c r i s i s m a a t r e g e l" are all
+one word. Positions are those of `clean` everywhere.
+"""
+
+import bisect
+import dataclasses
+import re
+import unicodedata
+from itertools import accumulate
+
+# Soft hyphen, combining grapheme joiner, zero-width and direction marks, word joiner,
+# invisible operators, variation selectors, BOM and tag characters.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]+"
+)
+_MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]+")
+_SEPARATOR = re.compile(
+    "[\\s\"'`´*_~>|\\-\u2010-\u2015\u2018-\u201f\u00ab\u00bb\u2212]+"
+)
+# Letters that do not decompose, and foreign letters that look like Latin ones.
+_FOLDED = str.maketrans(
+    {
+        "ß": "ss",
+        "æ": "ae",
+        "Æ": "Ae",
+        "œ": "oe",
+        "Œ": "Oe",
+        "ø": "o",
+        "Ø": "O",
+        "đ": "d",
+        "Đ": "D",
+        "ł": "l",
+        "Ł": "L",
+        "ı": "i",
+        "ð": "d",
+        "þ": "th",
+        **dict(zip("АВЕЅІЈКМНОРСТУХ", "ABESIJKMHOPCTYX", strict=True)),
+        **dict(zip("асеіјорѕухԁԛԝ", "aceijopsyxdqw", strict=True)),
+        **dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEZHIKMNOPTYX", strict=True)),
+        **dict(zip("οανρ", "oavp", strict=True)),
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Normal:
+    """One text, normalised. `starts` are the positions of words in `squeezed`."""
+
+    clean: str = dataclasses.field(repr=False)
+    lower: str = dataclasses.field(repr=False)
+    squeezed: str = dataclasses.field(repr=False)
+    starts: tuple[int, ...] = dataclasses.field(repr=False)
+
+    def position(self, at: int) -> int:
+        """The position in `clean` of a position in `squeezed`."""
+        return at + bisect.bisect_right(self.starts, at) - 1
+
+    def begins_word(self, at: int) -> bool:
+        """Whether a word begins at this position in `squeezed`."""
+        index = bisect.bisect_left(self.starts, at)
+        if index < len(self.starts) and self.starts[index] == at:
+            return True
+        return not self.squeezed[at - 1].isalnum()
+
+    def ends_word(self, past: int) -> bool:
+        """Whether a word ends right before this position in `squeezed`."""
+        return past >= len(self.squeezed) or (
+            self.begins_word(past) or not self.squeezed[past].isalnum()
+        )
+
+
+def fold(text: str) -> str:
+    """Compatibility forms, accents, invisible characters and look-alikes undone."""
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFKD", _INVISIBLE.sub("", text))
+    return _MARKS.sub("", text).translate(_FOLDED)
+
+
+def normalise(text: str) -> Normal:
+    """Bring a text in the form for matching; linear in its length."""
+    words = _SEPARATOR.sub(" ", fold(text)).strip().split(" ")
+    clean = " ".join(words)
+    lower = clean.lower()
+    if len(lower) != len(clean):
+        # A letter whose small form is longer would shift every position behind it.
+        lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in clean)
+    starts = tuple(accumulate(map(len, words), initial=0))[:-1]
+    return Normal(clean, lower, lower.replace(" ", ""), starts)
+
+
+def squeeze(term: str) -> str:
+    """A term of a rule pack in the form of `Normal.squeezed`."""
+    return normalise(term).squeezed

@@ -1,0 +1,139 @@
+"""Hits to level: a pure sum over windows of the text (design section 4).
+
+A window is three neighbouring stretches of the text, so that a term and the person it
+is about must stand near each other; the subject belongs to every window. Each rule
+counts once in a window. A text without any sign of one person, or in which
+contra-signals outweigh those signs, stays below `suspect`: a law may be named in
+policy, training and newsletters. The best window gives the level.
+"""
+
+import dataclasses
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from gateway.model.classification import Finding, Level, RegimeFinding
+from gateway.model.ids import RuleId
+from gateway.policy.pack import RuleKind, RulePack
+
+_STRETCHES = 3
+_LOWERING = frozenset({RuleKind.CONTRA, RuleKind.RIVAL})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Hit:
+    """One rule that matched; `at` counts over the whole document."""
+
+    rule: RuleId
+    place: str
+    at: int
+    everywhere: bool = False  # in the subject
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Window:
+    score: int
+    person: int
+    present: frozenset[RuleId]
+    combinations: tuple[RuleId, ...]
+
+
+def judge_pack(pack: RulePack, hits: Sequence[Hit]) -> RegimeFinding | None:
+    """Score one pack.
+
+    Args:
+        pack: The rules and thresholds.
+        hits: All hits of this pack in the document, in any order.
+
+    Returns:
+        What was found, or None when it stays below `suspect`.
+    """
+    kept = _with_neighbours(pack, hits)
+    best = max(
+        (_weigh(pack, present) for present in _windows(pack, kept)),
+        key=lambda window: (_level(pack, window), window.score),
+        default=None,
+    )
+    if best is None or _level(pack, best) is Level.NONE:
+        return None
+    findings = tuple(_findings(pack, kept, best))
+    return RegimeFinding(pack.id, _level(pack, best), best.score, findings)
+
+
+def _with_neighbours(pack: RulePack, hits: Sequence[Hit]) -> list[Hit]:
+    """Drop hits of rules that need a neighbour and have none (abbreviations)."""
+    places: Mapping[RuleId, list[int]] = defaultdict(list)
+    in_subject = {hit.rule for hit in hits if hit.everywhere}
+    for hit in sorted(hits, key=lambda hit: hit.at):
+        places[hit.rule].append(hit.at)
+    kept = []
+    for hit in hits:
+        rule = pack.rules[hit.rule]
+        if not rule.near or any(
+            neighbour in in_subject
+            or (hit.everywhere and places[neighbour])
+            or _has_within(places[neighbour], hit.at, rule.within)
+            for neighbour in rule.near
+        ):
+            kept.append(hit)
+    return kept
+
+
+def _has_within(places: list[int], at: int, distance: int) -> bool:
+    return bisect_left(places, at - distance) < bisect_right(places, at + distance)
+
+
+def _windows(pack: RulePack, hits: Iterable[Hit]) -> Iterable[frozenset[RuleId]]:
+    stretch = max(1, pack.window // _STRETCHES)
+    stretches: dict[int, set[RuleId]] = defaultdict(set)
+    everywhere: set[RuleId] = set()
+    for hit in hits:
+        (everywhere if hit.everywhere else stretches[hit.at // stretch]).add(hit.rule)
+    if everywhere and not stretches:
+        stretches[0] = set()
+    for first in stretches:
+        following = (stretches.get(first + step, set()) for step in range(_STRETCHES))
+        yield frozenset(everywhere.union(*following))
+
+
+def _weigh(pack: RulePack, present: frozenset[RuleId]) -> _Window:
+    sums = dict.fromkeys(RuleKind, 0)
+    for rule_id in present:
+        rule = pack.rules[rule_id]
+        sums[rule.kind] += rule.weight
+    combinations = tuple(
+        c.id
+        for c in pack.combinations
+        if all(not present.isdisjoint(choice) for choice in c.all_of)
+    )
+    extra = sum(c.weight for c in pack.combinations if c.id in combinations)
+    person = min(sums[RuleKind.PERSON], pack.person_cap)
+    contra = sums[RuleKind.CONTRA]
+    score = sums[RuleKind.CONCEPT] + extra + person - contra - sums[RuleKind.RIVAL]
+    return _Window(score, person - contra, present, combinations)
+
+
+def _level(pack: RulePack, window: _Window) -> Level:
+    if window.score < pack.suspect or window.person < pack.person_suspect:
+        return Level.NONE
+    if window.score < pack.certain or window.person < pack.person_certain:
+        return Level.SUSPECT
+    return Level.CERTAIN
+
+
+def _findings(
+    pack: RulePack, hits: Sequence[Hit], window: _Window
+) -> Iterable[Finding]:
+    """One for each rule and place of the window, heaviest rules first."""
+    counts: dict[tuple[RuleId, str], int] = defaultdict(int)
+    for hit in hits:
+        if hit.rule in window.present:
+            counts[hit.rule, hit.place] += 1
+    heaviest = sorted(counts.items(), key=lambda c: (-pack.rules[c[0][0]].weight, c[0]))
+    for (rule_id, place), count in heaviest:
+        rule = pack.rules[rule_id]
+        sign = -1 if rule.kind in _LOWERING else 1
+        yield Finding(rule_id, place, count, sign * rule.weight)
+    for combination in pack.combinations:
+        if combination.id in window.combinations:
+            yield Finding(combination.id, "", 1, combination.weight)

@@ -1,0 +1,1 @@
+"""Wait, survive, retry: pure functions over jobs; durability is the store's care."""

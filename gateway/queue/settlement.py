@@ -1,0 +1,353 @@
+"""A job and the outcome of one attempt become the next state, records and notices."""
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.config import Municipality
+from gateway.model.errors import TlsFailure
+from gateway.model.ids import Code, RecordId
+from gateway.model.job import Job, JobKind, JobRecipient, RecipientStatus
+from gateway.model.record import (
+    AttemptRecord,
+    Deferred,
+    Delivered,
+    DeliveryUnknown,
+    Expired,
+    Facts,
+    Failed,
+    HoldExpired,
+    Intent,
+)
+from gateway.model.reply import Cause, HopFacts, Outcome, RecipientOutcome, Status
+from gateway.model.verdict import Reason
+from gateway.policy.decide import clock_of
+from gateway.queue import notice as notices
+from gateway.queue import schedule
+from gateway.queue.batch import Batch
+from gateway.queue.notice import Action, Desk, NoticeKind, NoticeLine
+from gateway.queue.states import Move, move
+from gateway.texts import render
+from gateway.trust.chain import Chain
+
+_EXPIRED_CODE = Code("K420")
+_HOLD_EXPIRED_CODE = Code("K421")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settlement:
+    """The job as it is to be written, and what is to be written with it."""
+
+    job: Job
+    batch: Batch
+
+
+def settle(job: Job, outcome: Outcome, header: bytes, desk: Desk) -> Settlement:
+    """Decide what an attempt means (B-41, B-51 ... B-53, INV-4).
+
+    Args:
+        job: As leased; every open recipient has one outcome.
+        outcome: What the attempt gave.
+        header: The header block of the message, for a notice.
+        desk: Policy, name, identifiers and time.
+    """
+    clock = clock_of(job.regimes, desk.policy)
+    tried = dataclasses.replace(job, attempts=job.attempts + 1, intent_at=None)
+    results = {r.recipient: r for r in outcome.recipients}
+    unknown = any(r.status is Status.UNKNOWN for r in outcome.recipients)
+    over = schedule.is_expired(tried, desk.now)
+    recipients = tuple(_next(r, results.get(r.mailbox), over) for r in job.recipients)
+    is_open = any(r.status is RecipientStatus.TODO for r in recipients)
+    next_at = schedule.next_attempt_at(tried, clock, desk.now)
+    warn = is_open and schedule.is_warning_due(tried, clock, desk.now)
+    settled = dataclasses.replace(
+        tried,
+        state=move(job.state, Move.RETRY if is_open else Move.FINISH),
+        recipients=recipients,
+        next_attempt_at=next_at,
+        unknowns=job.unknowns + unknown,
+        delay_notice_sent=job.delay_notice_sent or warn,
+        last_cause=_last_cause(outcome),
+    )
+    batch = Batch(records=tuple(_records(settled, outcome, over, desk)))
+    if job.kind is JobKind.MESSAGE:
+        batch += _notices(settled, outcome, header, (over, warn), desk)
+    return Settlement(settled, batch)
+
+
+def _next(
+    recipient: JobRecipient, result: RecipientOutcome | None, over: bool
+) -> JobRecipient:
+    if result is None or recipient.status is not RecipientStatus.TODO:
+        return recipient
+    uncertain = recipient.uncertain or result.status is Status.UNKNOWN
+    if result.status is Status.DELIVERED:
+        status = RecipientStatus.DELIVERED
+    elif result.status is Status.FAILED:
+        status = RecipientStatus.FAILED
+    else:
+        status = RecipientStatus.EXPIRED if over else RecipientStatus.TODO
+    return dataclasses.replace(recipient, status=status, uncertain=uncertain)
+
+
+def _last_cause(outcome: Outcome) -> str | None:
+    for result in outcome.recipients:
+        if result.cause is not None:
+            return result.cause.value
+    return None
+
+
+_RECORD_OF: dict[Status, type[AttemptRecord]] = {
+    Status.DELIVERED: Delivered,
+    Status.FAILED: Failed,
+    Status.DEFERRED: Deferred,
+    Status.UNKNOWN: DeliveryUnknown,
+}
+
+
+def _records(job: Job, outcome: Outcome, over: bool, desk: Desk) -> list[AttemptRecord]:
+    """One record for each kind of result; what was given up is also said so."""
+    records: list[AttemptRecord] = []
+    common: dict[str, Any] = {
+        "at": desk.now,
+        "municipality": job.municipality,
+        "message": job.message,
+        "policy": desk.policy.digest,
+        "job": job.id,
+        "attempt": job.attempts,
+        "hops": tuple(hop_facts(hop) for hop in outcome.hops),
+        "possible_duplicate": job.unknowns > 0,
+    }
+    for status, kind in _RECORD_OF.items():
+        results = [r for r in outcome.recipients if r.status is status]
+        if not results:
+            continue
+        again: dict[str, Any] = {}
+        if kind in {Deferred, DeliveryUnknown}:
+            again["next_attempt_at"] = "" if over else job.next_attempt_at.isoformat()
+        facts = tuple(map(_result_facts, results))
+        record_id = RecordId(desk.new_id())
+        records.append(kind(id=record_id, recipients=facts, **common, **again))
+        if over and kind in {Deferred, DeliveryUnknown}:
+            expired_id = RecordId(desk.new_id())
+            records.append(Expired(id=expired_id, recipients=facts, **common))
+    return records
+
+
+def _result_facts(result: RecipientOutcome) -> Facts:
+    reply, tls_result = result.reply, result.tls_result
+    return (
+        ("address", str(result.recipient)),
+        ("cause", None if result.cause is None else result.cause.value),
+        ("tls_result", None if tls_result is None else tls_result.value),
+        ("code", result.code),
+        ("reply_code", None if reply is None else reply.code),
+        ("reply_status", None if reply is None else reply.enhanced),
+        ("reply_text", None if reply is None else reply.text),
+    )
+
+
+def hop_facts(hop: HopFacts) -> Facts:
+    """What evidence says of one host tried (B-35)."""
+    tls = hop.tls
+    return (
+        ("host", hop.host),
+        ("address", hop.address),
+        ("port", hop.port),
+        ("dnssec", hop.dnssec),
+        ("mechanism", None if hop.mechanism is None else hop.mechanism.value),
+        ("tls_version", None if tls is None else tls.version),
+        ("tls_cipher", None if tls is None else tls.cipher),
+        *_chain_facts(() if tls is None else tls.chain),
+        ("matched", hop.matched),
+        ("tls_result", None if hop.tls_result is None else hop.tls_result.value),
+        ("detail", hop.detail),
+        ("started_at", hop.started_at.isoformat()),
+        ("ended_at", hop.ended_at.isoformat()),
+    )
+
+
+def _chain_facts(certificates: tuple[bytes, ...]) -> Facts:
+    """Digests of the chain as presented; None where there was none, or no key in it."""
+    chain_digest = leaf = spki = None
+    if certificates:
+        chain = Chain(certificates)
+        chain_digest = hashlib.sha256(b"".join(certificates)).hexdigest()
+        leaf = chain.fingerprint
+        with contextlib.suppress(TlsFailure):
+            spki = chain.spki_sha256
+    return (
+        ("chain_length", len(certificates)),
+        ("chain_sha256", chain_digest),
+        ("leaf_sha256", leaf),
+        ("leaf_spki_sha256", spki),
+    )
+
+
+def intend(
+    job: Job, hop: HopFacts, recipients: Sequence[str], desk: Desk
+) -> Settlement:
+    """The job marked as about to send the dot, with the record of it (B-50)."""
+    record = Intent(
+        id=RecordId(desk.new_id()),
+        at=desk.now,
+        municipality=job.municipality,
+        message=job.message,
+        policy=desk.policy.digest,
+        job=job.id,
+        attempt=job.attempts + 1,
+        hop=hop_facts(hop),
+        recipients=tuple((("address", address),) for address in recipients),
+    )
+    marked = dataclasses.replace(job, intent_at=desk.now)
+    return Settlement(marked, Batch(records=(record,)))
+
+
+def resume(job: Job, desk: Desk) -> Settlement:
+    """A job whose worker died after its intent: the outcome is unknown (B-50).
+
+    The job stays leased; it is written before anything is tried again.
+    """
+    record = DeliveryUnknown(
+        id=RecordId(desk.new_id()),
+        at=desk.now,
+        municipality=job.municipality,
+        message=job.message,
+        policy=desk.policy.digest,
+        job=job.id,
+        attempt=job.attempts + 1,
+        hops=(),
+        recipients=tuple((("address", str(m)),) for m in job.open_recipients),
+        possible_duplicate=True,
+        next_attempt_at=desk.now.isoformat(),
+    )
+    marked = dataclasses.replace(
+        job,
+        recipients=tuple(
+            dataclasses.replace(r, uncertain=True)
+            if r.status is RecipientStatus.TODO
+            else r
+            for r in job.recipients
+        ),
+        attempts=job.attempts + 1,
+        unknowns=job.unknowns + 1,
+        intent_at=None,
+    )
+    return Settlement(marked, Batch(records=(record,)))
+
+
+def _notices(
+    job: Job,
+    outcome: Outcome,
+    header: bytes,
+    when: tuple[bool, bool],
+    desk: Desk,
+) -> Batch:
+    over, warn = when
+    final = {Status.FAILED} if not over else set(Status) - {Status.DELIVERED}
+    lost = [r for r in outcome.recipients if r.status in final]
+    waits = [
+        r
+        for r in outcome.recipients
+        if warn and r.status in {Status.DEFERRED, Status.UNKNOWN}
+    ]
+    batch = Batch()
+    if lost:
+        lines = tuple(_line(r, job, outcome, Action.FAILED, desk) for r in lost)
+        batch += _notice(NoticeKind.FAILED, job, header, lines, desk)
+    if waits:
+        lines = tuple(_line(r, job, outcome, Action.DELAYED, desk) for r in waits)
+        batch += _notice(NoticeKind.DELAYED, job, header, lines, desk)
+    return batch
+
+
+def _notice(
+    kind: NoticeKind,
+    job: Job,
+    header: bytes,
+    lines: tuple[NoticeLine, ...],
+    desk: Desk,
+) -> Batch:
+    about = notices.About(
+        job.message, job.reverse_path, header, job.accepted_at, job.expires_at
+    )
+    return notices.queue_notice(kind, about, lines, job, desk)
+
+
+def _line(
+    result: RecipientOutcome, job: Job, outcome: Outcome, action: Action, desk: Desk
+) -> NoticeLine:
+    municipality = desk.policy.municipalities[job.municipality]
+    given_up = action is Action.FAILED and result.status is not Status.FAILED
+    uncertain = job.unknowns > 0
+    code = result.code or _EXPIRED_CODE
+    explained = render.explain(Reason(code), municipality)
+    if action is Action.FAILED and uncertain:
+        explained = render.with_word(explained, "uncertain")
+    hop = outcome.hops[-1] if outcome.hops else None
+    return NoticeLine(
+        result.recipient,
+        action,
+        _status_text(result, action, given_up=given_up),
+        explained,
+        result.reply,
+        None if hop is None or result.reply is None else hop.host,
+    )
+
+
+def _status_text(result: RecipientOutcome, action: Action, *, given_up: bool) -> str:
+    """The enhanced status of RFC 3463; 5.4.7 when we gave up (section J)."""
+    if given_up:
+        return "5.4.7"
+    status = result.reply.enhanced if result.reply is not None else None
+    status = status or render.enhanced_status(result.code or _EXPIRED_CODE)
+    first = "5" if action is Action.FAILED else "4"
+    return first + status[1:]
+
+
+def stop(job: Job, reason: Reason, header: bytes, desk: Desk) -> Settlement:
+    """End a job that today's facts no longer permit (R6); the sender is told."""
+    outcome = Outcome(
+        (),
+        tuple(
+            RecipientOutcome(mailbox, Status.FAILED, Cause.POLICY, code=reason.code)
+            for mailbox in job.open_recipients
+        ),
+    )
+    return settle(job, outcome, header, desk)
+
+
+def expire_hold(job: Job, header: bytes, desk: Desk) -> Settlement:
+    """Nobody decided in time: as a rejection, and the sender is told (R1)."""
+    municipality: Municipality = desk.policy.municipalities[job.municipality]
+    opened = job.open_recipients
+    done = dataclasses.replace(
+        job,
+        state=move(job.state, Move.EXPIRE_HOLD),
+        recipients=tuple(
+            dataclasses.replace(r, status=RecipientStatus.REJECTED)
+            if r.status is RecipientStatus.TODO
+            else r
+            for r in job.recipients
+        ),
+        last_cause=Cause.EXPIRED.value,
+    )
+    record = HoldExpired(
+        id=RecordId(desk.new_id()),
+        at=desk.now,
+        municipality=job.municipality,
+        message=job.message,
+        policy=desk.policy.digest,
+        job=job.id,
+        recipients=tuple((("address", str(mailbox)),) for mailbox in opened),
+    )
+    explained = render.explain(Reason(_HOLD_EXPIRED_CODE), municipality)
+    lines = tuple(
+        NoticeLine(mailbox, Action.FAILED, "5.7.1", explained) for mailbox in opened
+    )
+    batch = Batch(records=(record,))
+    return Settlement(
+        done, batch + _notice(NoticeKind.HOLD_EXPIRED, job, header, lines, desk)
+    )

@@ -1,0 +1,152 @@
+"""The way of a message, on one page.
+
+`receive` answers only after everything is durable; `attempt` writes down what came of a
+try. Between them lies the queue, and nothing else. A verdict is made once and only ever
+becomes stricter (R6). An exception means that we failed ourselves: intake answers 451,
+and a leased job is taken again when its lease has run out.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from gateway.config import AllowRange
+from gateway.delivery.plan import NoHop, plan
+from gateway.model.address import Mailbox
+from gateway.model.errors import LeaseLost, TemporaryFailure
+from gateway.model.job import Job
+from gateway.model.message import Message
+from gateway.model.peer import Peer
+from gateway.model.reply import HopFacts, Outcome, RecipientOutcome, Reply
+from gateway.policy.classify import classify
+from gateway.policy.decide import decide, recheck
+from gateway.policy.rulebook import Policy
+from gateway.ports import Parcel, Ports
+from gateway.queue import settlement
+from gateway.queue.admission import Decided, admit
+from gateway.queue.batch import Batch
+from gateway.queue.notice import Desk, header_of
+from gateway.queue.settlement import Settlement
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class House:
+    """What every message meets: policy, doors and who we are."""
+
+    policy: Policy
+    ports: Ports
+    hostname: str
+    secret: Callable[[], bytes]  # 32 fresh random octets at each call
+    allow_ranges: tuple[AllowRange, ...] = ()
+    own_addresses: frozenset[str] = frozenset()
+
+    def desk(self) -> Desk:
+        """A desk for writing now."""
+        ports = self.ports
+        return Desk(self.policy, self.hostname, ports.new_id, ports.now())
+
+
+async def receive(message: Message, peer: Peer, house: House) -> Reply:
+    """Take responsibility for one message, or say why not (INV-1)."""
+    ports, policy = house.ports, house.policy
+    now = ports.now()
+    document = await ports.extractor.extract(message)
+    classification = classify(document, policy)
+    facts = await ports.facts.load(message.envelope, peer.municipality, classification)
+    verdicts = decide(
+        classification, message.envelope, peer, document, facts, policy, now.date()
+    )
+    decided = Decided(
+        message, peer, document, classification, verdicts, policy, house.hostname
+    )
+    admission = admit(decided, ports.new_id, house.secret(), now)
+    await _write(admission.batch, ports)  # one transaction, or an exception and 451
+    return admission.reply  # 250 leaves only after the commit
+
+
+async def attempt(job: Job, house: House) -> None:
+    """Try one leased job once, and write down what came of it.
+
+    Raises:
+        LeaseLost: When another worker holds the job by now; nothing was written.
+        TemporaryFailure: When a door of ours failed; the lease runs out by itself.
+    """
+    ports = house.ports
+    if job.hold_code is not None:
+        raise TemporaryFailure("a held job was leased for delivery")  # INV-2
+    if job.intent_at is not None:  # our predecessor died around the dot (B-50)
+        resumed = settlement.resume(job, house.desk())
+        await _write(resumed.batch, ports, resumed.job)
+        job = resumed.job
+    octets = await ports.spool.load(job.message)
+    facts = await ports.facts.load_now(job)
+    reason = recheck(job, facts, house.policy, ports.now().date())
+    if reason is not None:  # stricter than at acceptance stops; never looser
+        stopped = settlement.stop(job, reason, header_of(octets), house.desk())
+        await _write(stopped.batch, ports, stopped.job)
+        return
+    outcome = await _deliver(job, octets, house)
+    settled = settlement.settle(job, outcome, header_of(octets), house.desk())
+    await _write(settled.batch, ports, settled.job)
+
+
+async def expire_hold(job: Job, house: House) -> None:
+    """End a hold that nobody decided in time, and tell the sender."""
+    octets = await house.ports.spool.load(job.message)
+    expired = settlement.expire_hold(job, header_of(octets), house.desk())
+    await _write(expired.batch, house.ports, expired.job)
+
+
+async def _deliver(job: Job, octets: bytes, house: House) -> Outcome:
+    ports = house.ports
+    recipients = job.open_recipients
+    destination = await ports.resolver.fetch_destination(
+        job.route, recipients[0].domain
+    )
+    hops = plan(job.route, destination, house.allow_ranges, house.own_addresses)
+    if isinstance(hops, NoHop):
+        return _undeliverable(hops, recipients)
+    parcel = Parcel(
+        reverse_path=str(job.reverse_path),
+        recipients=recipients,
+        octets=octets,
+        body=job.body,
+        smtputf8=job.smtputf8,
+    )
+
+    async def commit_intent(hop: HopFacts, accepted: tuple[Mailbox, ...]) -> bool:
+        addresses = [str(mailbox) for mailbox in accepted]
+        intended: Settlement = settlement.intend(job, hop, addresses, house.desk())
+        try:
+            await _write(intended.batch, ports, intended.job)
+        except (LeaseLost, TemporaryFailure):
+            return False  # the dot is not sent (G-09, G-15)
+        return True
+
+    return await ports.dialer.send(hops, parcel, commit_intent)
+
+
+def _undeliverable(no_hop: NoHop, recipients: tuple[Mailbox, ...]) -> Outcome:
+    return Outcome(
+        (),
+        tuple(
+            RecipientOutcome(
+                recipient,
+                no_hop.status,
+                no_hop.cause,
+                tls_result=no_hop.tls_result,
+                code=no_hop.code,
+            )
+            for recipient in recipients
+        ),
+    )
+
+
+async def _write(batch: Batch, ports: Ports, job: Job | None = None) -> None:
+    """Everything in one transaction; the lease of `job` is checked in it."""
+    async with ports.work() as work:
+        if job is not None:
+            await work.queue.update(job)
+        for content in batch.contents:
+            await work.spool.save(content.message, content.municipality, content.octets)
+        await work.queue.add(*batch.jobs)
+        await work.evidence.append(*batch.records)

@@ -1,0 +1,1 @@
+"""Making and changing the tables; forward only (G-20)."""

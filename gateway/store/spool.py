@@ -1,0 +1,96 @@
+"""Reading kept octets, and keeping only those that are needed (ports.Spool)."""
+
+import dataclasses
+import pathlib
+
+from sqlalchemy import bindparam, exists, select
+from sqlalchemy.engine import Connection
+
+from gateway.model.errors import TemporaryFailure
+from gateway.model.ids import MessageId
+from gateway.model.job import JobState
+from gateway.store import sealed
+from gateway.store.tables import job, message
+from gateway.store.work import Store
+
+_LOAD = select(
+    message.c.municipality,
+    message.c.size_octets,
+    message.c.epoch,
+    message.c.wrapped_key,
+    message.c.content,
+).where(message.c.id == bindparam("of"))
+_UNNEEDED = select(message.c.id).where(
+    ~exists().where(
+        job.c.message_id == message.c.id, job.c.state != JobState.DONE.value
+    )
+)
+_FILED = select(message.c.id).where(message.c.content.is_(None))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What the start found in the spool directory."""
+
+    removed: int  # files without a row: their 250 was never given
+    missing: tuple[MessageId, ...]  # rows without a file: content is lost
+
+
+class SqlSpool:
+    """Reading kept octets (ports.Spool)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def load(self, message: MessageId) -> bytes:
+        """The octets exactly as saved; see ports.Spool."""
+        return await self._store.read(
+            lambda connection: self._load(connection, message)
+        )
+
+    def _load(self, connection: Connection, of: MessageId) -> bytes:
+        row = connection.execute(_LOAD, {"of": of}).one_or_none()
+        if row is None:
+            raise TemporaryFailure("store: no such message")
+        key = self._store.keys.unwrap(row.epoch, row.wrapped_key)
+        octets = self._store.directory.load(of) if row.content is None else row.content
+        name = sealed.label("message", row.municipality, of)
+        chunks = sealed.split_chunks(octets)
+        content = b"".join(sealed.open_chunks(key, name, chunks))
+        if len(content) != row.size_octets:
+            raise TemporaryFailure("store: content has another size than its row")
+        return content
+
+    async def sweep(self, limit: int = 500) -> int:
+        """Forget the octets of messages that no open job needs; how many they were."""
+        unneeded = _UNNEEDED.limit(limit)
+        found = await self._store.read(lambda c: c.execute(unneeded).scalars().all())
+        if found:
+            async with self._store.work() as work:
+                for of in found:
+                    await work.spool.discard(MessageId(of))
+        return len(found)
+
+    async def reconcile(self) -> Reconciled:
+        """Remove spool files without a row, and find rows without a file.
+
+        For the start of the gateway; harmless while others write.
+        """
+        return await self._store.run_reader(self._reconcile)
+
+    def _reconcile(self) -> Reconciled:
+        removed = 0
+        for path, _ in self._store.directory.orphans():
+            # Only now that no writer holds it: what it committed is seen below.
+            if path not in self._expected():
+                path.unlink(missing_ok=True)
+                removed += 1
+        missing = tuple(
+            of for path, of in self._expected().items() if not path.exists()
+        )
+        return Reconciled(removed, missing)
+
+    def _expected(self) -> dict[pathlib.Path, MessageId]:
+        with self._store.reading() as connection:
+            rows = connection.execute(_FILED).scalars().all()
+        return {self._store.directory.path(MessageId(of)): MessageId(of) for of in rows}

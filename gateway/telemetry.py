@@ -1,0 +1,81 @@
+"""Logs for diagnosis: one JSON line per event on standard error; may be lost.
+
+Event names are a closed list, and so are the field names: whoever wants to log more
+must add it here, where a reviewer asks whether it could hold personal data (INV-8).
+"""
+
+import sys
+from collections.abc import Callable
+
+import structlog
+
+EVENTS = frozenset(
+    {
+        "gateway-started",
+        "gateway-stopping",
+        "worker-started",
+        "worker-stopped",
+        "worker-died",
+        "worker-not-ready",
+        "listening",
+        "reload",
+        "session-refused",
+        "session-odd",
+        "session-failed",
+        "message-accepted",
+        "message-refused",
+        "auth-failed",
+        "queue-unavailable",
+        "lease-lost",
+        "attempt-failed",
+        "attempt-crashed",
+        "sequencer-failed",
+        "resolver-failed",
+        "spool-reconciled",
+    }
+)
+FIELDS = frozenset(
+    {
+        "worker",
+        "pid",
+        "status",
+        "signal",
+        "listener",
+        "client",
+        "message",
+        "job",
+        "error",
+        "reason",
+        "code",
+        "count",
+        "size_octets",
+        "ms",
+        "version",
+        "policy",
+        "recipients",
+        "level",
+    }
+)
+
+
+def make_log(**bound: str | int) -> Callable[..., None]:
+    """A log function `log(event, **fields)`; unknown events and fields are dropped.
+
+    Dropped, not raised: a log line may never be the reason that mail stops.
+    """
+    logger = structlog.wrap_logger(
+        structlog.WriteLoggerFactory(file=sys.stderr)(),
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.BoundLogger,
+    ).bind(**bound)
+
+    def log(event: str, **fields: object) -> None:
+        if event not in EVENTS:
+            event, fields = "session-odd", {"reason": "unlisted event"}
+        known = {key: value for key, value in fields.items() if key in FIELDS}
+        logger.info(event, **known)
+
+    return log

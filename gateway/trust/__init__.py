@@ -1,0 +1,1 @@
+"""Whom we trust, and why: chains, TLSA records, pins and our own keys."""

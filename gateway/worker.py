@@ -1,0 +1,157 @@
+"""The loops of one mail worker: lease and attempt; and of the sequencer.
+
+A worker renews its leases every 15 s while it works on them (R29); a worker that dies
+leaves leases that run out, and another one takes the jobs. Nothing here decides
+anything: that is `relay`.
+"""
+
+import asyncio
+import datetime
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from gateway import relay
+from gateway.model.errors import GatewayError, LeaseLost, TemporaryFailure
+from gateway.model.ids import JobId
+from gateway.model.job import Job
+
+LEASE = datetime.timedelta(seconds=60)
+RENEW_EVERY_S = 15.0
+_IDLE_S = 0.5
+_MOST_AT_ONCE = 20
+
+Log = Callable[..., None]
+
+
+class DeliveryLoop:
+    """Leases due jobs and attempts them, at most `_MOST_AT_ONCE` at a time."""
+
+    def __init__(self, house: relay.House, owner: str, log: Log) -> None:
+        self._house = house
+        self._owner = owner
+        self._log = log
+        self._running: dict[JobId, tuple[int, asyncio.Task[None]]] = {}
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """There may be something to do: look now."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until `stop`; a fault of ours is logged and never ends the loop."""
+        renewing = asyncio.create_task(self._renew())
+        try:
+            while not self._stopping:
+                if not await self._take():
+                    await self._rest()
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def stop(self, patience_s: float) -> None:
+        """Take nothing new; let attempts under way end, within `patience_s`."""
+        self._stopping = True
+        self._wake.set()
+        tasks = [task for _, task in self._running.values()]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=patience_s)
+            for task in late:  # before the dot it is deferred, after it unknown
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _take(self) -> bool:
+        """Lease what is due; answers whether there was anything."""
+        room = _MOST_AT_ONCE - len(self._running)
+        if room <= 0:
+            return False
+        ports, now = self._house.ports, self._house.ports.now()
+        try:
+            jobs = await ports.queue.lease(self._owner, room, now, now + LEASE)
+            holds = await ports.queue.lease_expired_holds(
+                self._owner, room, now, now + LEASE
+            )
+        except TemporaryFailure as error:
+            self._log("queue-unavailable", error=type(error).__name__)
+            return False
+        for job in jobs:
+            self._start(job, relay.attempt)
+        for job in holds:
+            self._start(job, relay.expire_hold)
+        return bool(jobs or holds)
+
+    def _start(
+        self, job: Job, what: Callable[[Job, relay.House], Awaitable[None]]
+    ) -> None:
+        task = asyncio.create_task(self._guard(job, what))
+        self._running[job.id] = (job.lease_token, task)
+
+    async def _guard(
+        self, job: Job, what: Callable[[Job, relay.House], Awaitable[None]]
+    ) -> None:
+        try:
+            await what(job, self._house)
+        except LeaseLost:
+            self._log("lease-lost", job=job.id)
+        except GatewayError as error:
+            self._log("attempt-failed", job=job.id, error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - a bug may not stop the others
+            self._log("attempt-crashed", job=job.id, error=type(error).__name__)
+        finally:
+            del self._running[job.id]
+            self._wake.set()
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(_IDLE_S):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            leases = {job: token for job, (token, _) in self._running.items()}
+            if not leases:
+                continue
+            ports = self._house.ports
+            try:
+                held = await ports.queue.renew(leases, ports.now() + LEASE)
+            except TemporaryFailure as error:
+                self._log("queue-unavailable", error=type(error).__name__)
+                continue
+            for job in leases.keys() - held:
+                self._log("lease-lost", job=job)
+
+
+class Sequencing(Protocol):
+    """What the sequencer does in each round."""
+
+    async def advance(self) -> int:
+        """Put durable records in the trees and sign; answers how many."""
+        ...
+
+    async def sweep(self) -> int:
+        """Forget octets that nobody needs any more; answers how many messages."""
+        ...
+
+
+async def run_sequencer(
+    sequencing: Sequencing, log: Log, stopping: asyncio.Event, every_s: float = 1.0
+) -> None:
+    """Integrate and sign each second until `stopping`, and at the end once more."""
+    last = False
+    while not last:
+        last = stopping.is_set()
+        try:
+            await sequencing.advance()
+            await sequencing.sweep()
+        except GatewayError as error:
+            log("sequencer-failed", error=type(error).__name__)
+        if not last:
+            try:
+                async with asyncio.timeout(every_s):
+                    await stopping.wait()
+            except TimeoutError:
+                continue

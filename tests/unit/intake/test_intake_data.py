@@ -1,0 +1,308 @@
+"""DATA against the real server: smuggling, limits, dots, pipelining."""
+
+import asyncio
+import itertools
+
+import pytest
+
+from tests.unit.intake.intake_desk import settings
+
+ENDS = {"LF": b"\n", "CR": b"\r", "CRLF": b"\r\n", "CRCRLF": b"\r\r\n"}
+ALL_PAIRS = list(itertools.product(ENDS, ENDS))
+# Where CR LF . CR LF stands in it, it is the real end, and what follows is pipelining.
+NO_END = [p for p in ALL_PAIRS if not (p[0].endswith("CRLF") and p[1] == "CRLF")]
+EVIL = (
+    b"MAIL FROM:<evil@gem.nl>\r\nRCPT TO:<x@y.nl>\r\nDATA\r\nSubject: smuggled\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(("before", "after"), ALL_PAIRS)
+async def test_only_the_real_end_ends_data_and_bare_newlines_are_refused_after_it(
+    intake, connect, before, after
+):
+    desk = await intake()
+    talker = await connect(desk)
+    await talker.begin()
+    assert (await talker.do("DATA")).startswith("354 ")
+    sequence = ENDS[before] + b"." + ENDS[after]
+    talker.send(b"Subject: x\r\n\r\nbody" + sequence + b"tail\r\n.\r\nNOOP\r\n")
+
+    reply = await talker.reply()
+    if before == after == "CRLF":
+        # It is the real end: "tail" and "." are then (unknown) commands of this client.
+        assert reply.startswith("250 2.0.0")
+        assert [await talker.reply() for _ in range(3)] == [
+            "500 5.5.2 Command not recognized",
+            "500 5.5.2 Command not recognized",
+            "250 2.0.0 OK",
+        ]
+        assert desk.content() == b"Subject: x\r\n\r\nbody\r\n"
+    elif before == "CRCRLF" and after == "CRLF":
+        assert reply.startswith("554-5.5.2")  # the end was real, the CR before it bare
+        assert desk.messages == []
+    else:
+        assert reply.startswith("554-5.5.2")
+        assert await talker.reply() == "250 2.0.0 OK"
+        assert desk.messages == []
+
+
+@pytest.mark.parametrize(("before", "after"), NO_END)
+async def test_smuggled_commands_never_run(intake, connect, before, after):
+    desk = await intake()
+    talker = await connect(desk)
+    await talker.begin()
+    await talker.do("DATA")
+    talker.send(
+        b"Subject: x\r\n\r\nb" + ENDS[before] + b"." + ENDS[after] + EVIL + b".\r\n"
+    )
+    talker.send(b"QUIT\r\n")
+
+    replies = await talker.rest()
+
+    assert [reply[:9] for reply in replies] == ["554-5.5.2", "221 2.0.0"]
+    assert desk.messages == []
+
+
+async def test_split_end_cr_in_one_packet_and_lf_in_the_next_is_the_end(
+    intake, connect
+):
+    desk = await intake()
+    talker = await connect(desk)
+    await talker.begin()
+    await talker.do("DATA")
+    for octet in b"Subject: x\r\n\r\nhello\r\n.\r\n":
+        talker.send(bytes([octet]))
+        await talker.writer.drain()
+        await asyncio.sleep(0)
+    assert (await talker.reply()).startswith("250")
+    assert desk.content() == b"Subject: x\r\n\r\nhello\r\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"Sub\0ject: x\r\n\r\n.\r\n",
+        b"Subject: x\r\n\r\n\0\r\n.\r\n",
+        b"Subject: x\r\n\r\na\r\n\0.\r\n.\r\n",
+        b"Subject: x\r\n\r\na\r\n.\0\r\n.\r\n",
+    ],
+)
+async def test_nul_anywhere_is_refused(intake, connect, content):
+    desk = await intake()
+    talker = await connect(desk)
+    await talker.begin()
+    assert (await talker.data(content)).startswith("550-5.6.0")
+    assert desk.messages == []
+
+
+async def test_control_character_in_a_header_field_is_refused(intake, connect):
+    desk = await intake()
+    talker = await connect(desk)
+    await talker.begin()
+    assert (await talker.data(b"Subject: \x1b\r\n\r\n.\r\n")).startswith("550-5.6.0")
+    await talker.begin()
+    assert (await talker.data(b"Subject:\tx\r\n\r\n\x0c\r\n.\r\n")).startswith("250")
+
+
+async def test_dots_come_through_exactly(intake, connect):
+    desk = await intake()
+    talker = await connect(desk)
+    lines = [b"", b".", b"..", b".a", b"a.", b"...", b". ", b"\xe9.", b""]
+    content = b"Subject: x\r\n\r\n" + b"".join(line + b"\r\n" for line in lines)
+    stuffed = content.replace(b"\r\n.", b"\r\n..")
+    await talker.begin()
+    assert (await talker.data(stuffed + b".\r\n")).startswith("250")
+    assert desk.content() == content
+
+
+async def test_first_line_dot_is_unstuffed_and_empty_content_is_content(
+    intake, connect
+):
+    desk = await intake()
+    talker = await connect(desk)
+    await talker.begin()
+    assert (await talker.data(b"..x\r\n.\r\n")).startswith("250")
+    await talker.begin()
+    assert (await talker.data(b".\r\n")).startswith("250")
+    assert [desk.content(0), desk.content(1)] == [b".x\r\n", b""]
+
+
+@pytest.mark.parametrize(
+    ("octets", "expected"), [(999, "250"), (1000, "250"), (1001, "552 5.3.4")]
+)
+async def test_size_limit_counts_crlf_and_not_stuffing(
+    intake, connect, octets, expected
+):
+    desk = await intake(configuration=settings(size_octets=1000))
+    talker = await connect(desk)
+    head = b"Subject: x\r\n\r\n"
+    dots = b"." * (octets - len(head) - 2 - 200) + b"\r\n"
+    content = head + b"y" * 198 + b"\r\n" + dots
+    assert len(content) == octets
+    await talker.begin()
+    reply = await talker.data(content.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+    assert reply.startswith(expected)
+    assert len(desk.messages) == (expected == "250")
+    assert await talker.do("NOOP") == "250 2.0.0 OK"
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ("1000", "250 2.1.0"),
+        ("1001", "552 5.3.4"),
+        ("99999999999999999999", "552 5.3.4"),
+        ("999999999999999999999", "501 5.5.4"),
+        ("-1", "501 5.5.4"),
+        ("1e3", "501 5.5.4"),
+        ("", "501 5.5.4"),
+        ("0", "250 2.1.0"),
+    ],
+)
+async def test_declared_size(intake, connect, size, expected):
+    desk = await intake(configuration=settings(size_octets=1000))
+    talker = await connect(desk)
+    assert "250-SIZE 1000" in await talker.greet()
+    assert await talker.code(f"MAIL FROM:<jan@gem.nl> SIZE={size}") == expected
+
+
+async def test_declared_size_is_not_trusted(intake, connect):
+    desk = await intake(configuration=settings(size_octets=1000))
+    talker = await connect(desk)
+    await talker.greet()
+    await talker.do("MAIL FROM:<jan@gem.nl> SIZE=1")
+    await talker.do("RCPT TO:<a@b.nl>")
+    reply = await talker.data(b"Subject: x\r\n\r\n" + b"y\r\n" * 400 + b".\r\n")
+    assert reply.startswith("552 5.3.4")
+    assert desk.messages == []
+
+
+@pytest.mark.parametrize(("octets", "expected"), [(998, "250"), (999, "554-5.6.0")])
+@pytest.mark.parametrize("first", [b"x", b".."])
+async def test_line_limit(intake, connect, octets, expected, first):
+    desk = await intake()
+    talker = await connect(desk)
+    line = first + b"x" * (octets - 1)  # a transparency dot does not count
+    await talker.begin()
+    reply = await talker.data(b"Subject: x\r\n\r\n" + line + b"\r\n.\r\n")
+    assert reply.startswith(expected)
+    assert len(desk.messages) == (expected == "250")
+
+
+async def test_endless_line_is_drained_and_the_connection_closed_at_the_cap(
+    intake, connect
+):
+    desk = await intake(configuration=settings(size_octets=65536))
+    talker = await connect(desk)
+    await talker.begin()
+    await talker.do("DATA")
+
+    async def flood():
+        for _ in range(1024):
+            talker.send(b"x" * 65536)
+            await talker.writer.drain()
+
+    with pytest.raises(ConnectionError):
+        await flood()
+    assert desk.messages == []
+
+
+async def test_pipelined_content_behind_a_refused_mail_never_runs_as_commands(
+    intake, connect
+):
+    desk = await intake()
+    talker = await connect(desk)
+    await talker.greet()
+    talker.send(
+        b"MAIL FROM:<x@evil.example>\r\nRCPT TO:<a@b.nl>\r\nDATA\r\n"
+        b"Subject: x\r\n\r\nRSET\r\nMAIL FROM:<jan@gem.nl>\r\nRCPT TO:<a@b.nl>\r\n"
+        b"DATA\r\n..\r\n.\r\nNOOP\r\nQUIT\r\n"
+    )
+    assert [reply[:9] for reply in await talker.rest()] == [
+        "550-5.7.1",
+        "503 5.5.1",
+        "354 End d",
+        "554 5.5.1",
+        "250 2.0.0",
+        "221 2.0.0",
+    ]
+    assert desk.messages == []
+
+
+async def test_data_without_any_transaction_closes_when_something_follows(
+    intake, connect
+):
+    desk = await intake()
+    talker = await connect(desk)
+    await talker.greet()
+    assert await talker.code("DATA") == "503 5.5.1"
+    talker.send(b"DATA\r\nRSET\r\n")
+    assert [reply[:9] for reply in await talker.rest()] == ["503 5.5.1"]
+
+
+async def test_two_messages_pipelined_in_one_segment_are_two_messages(intake, connect):
+    desk = await intake()
+    talker = await connect(desk)
+    await talker.greet()
+    one = (
+        b"MAIL FROM:<jan@gem.nl> BODY=8BITMIME\r\nRCPT TO:<a@b.nl>\r\nDATA\r\n"
+        b"Subject: %d\r\n\r\n.\r\n"
+    )
+    talker.send(one % 1 + one % 2 + b"QUIT\r\n")
+    assert [reply[:3] for reply in await talker.rest()] == [
+        *("250", "250", "354", "250") * 2,
+        "221",
+    ]
+    assert [desk.content(0), desk.content(1)] == [
+        b"Subject: 1\r\n\r\n",
+        b"Subject: 2\r\n\r\n",
+    ]
+
+
+@pytest.mark.parametrize("hops", [98, 99, 100, 101])
+async def test_loop_is_stopped_at_a_hundred_received_fields(intake, connect, hops):
+    desk = await intake()
+    talker = await connect(desk)
+    fields = b"Received: by a;\r\n" * (hops - 1) + b"rEcEiVeD : by b;\r\n"
+    folded = b"Subject: x\r\n Received: in a fold\r\n\r\nReceived: in the body\r\n"
+    await talker.begin()
+    reply = await talker.data(fields + folded + b".\r\n")
+    assert reply.startswith("250" if hops < 100 else "554 5.4.6")
+    assert len(desk.messages) == (hops < 100)
+
+
+async def test_eight_bit_content_is_seen_whatever_the_parameter_says(intake, connect):
+    desk = await intake()
+    talker = await connect(desk)
+    for parameter, content in (
+        ("", b"x"),
+        ("", b"\xc3\xa9"),
+        (" BODY=7bit", b"\xff"),
+        (" body=8bitmime", b"x"),
+    ):
+        await talker.greet()
+        await talker.do(f"MAIL FROM:<jan@gem.nl>{parameter}")
+        await talker.do("RCPT TO:<a@b.nl>")
+        assert (await talker.data(b"Subject: " + content + b"\r\n.\r\n"))[:3] == "250"
+    bodies = [message.envelope.body.value for message in desk.messages]
+    assert bodies == ["7BIT", "8BITMIME", "8BITMIME", "8BITMIME"]
+
+
+async def test_content_over_the_room_of_the_process_is_put_off(intake, connect):
+    desk = await intake(configuration=settings(size_octets=100_000))
+    line = b"x" * 998 + b"\r\n"
+    holders = [await connect(desk) for _ in range(9)]
+    for holder in holders:
+        await holder.begin()
+        await holder.do("DATA")
+        holder.send(line * 95)  # eight of nine find room
+        await holder.writer.drain()
+    for holder in holders:
+        holder.send(b".\r\n")
+    codes = sorted([(await holder.reply())[:9] for holder in holders])
+    assert codes == ["250 2.0.0"] * 8 + ["452 4.3.1"]
+    # All of it was given back.
+    for holder in holders[:8]:
+        await holder.begin()
+        assert (await holder.data(line * 95 + b".\r\n"))[:3] == "250"
+    assert desk.intake.room.take(800_000)

@@ -1,0 +1,145 @@
+"""H-19: an unknown key, a wrong type or an insecure combination refuses the start."""
+
+import pytest
+
+from gateway.config import ListenerTls, parse
+from gateway.model.assurance import Assurance
+from gateway.model.errors import ConfigError
+from gateway.model.ids import MunicipalityId
+
+GOOD = """
+[gateway]
+hostname = "gw.gem.example"
+state_dir = "/var/lib/ketenmail"
+[keys]
+directory = "/var/lib/ketenmail-keys"
+master_key_file = "/etc/ketenmail/master.key"
+[dns]
+resolver = "127.0.0.1"
+[net]
+[[net.allow_ranges]]
+range = "127.0.0.0/8"
+ports = [25]
+[queue]
+retry_s = [60]
+[[listener]]
+port = 587
+tls = "starttls"
+certificate = "c"
+key = "k"
+[[municipality]]
+id = "gem"
+name = "Gem"
+sender_domains = ["gem.example"]
+notices_from = "gw@gem.example"
+[municipality.route]
+method = "fixed"
+host = "10.0.0.1"
+pins = ["{pin}"]
+[municipality.alternative_person]
+nl = "portaal"
+en = "portal"
+[[client]]
+id = "mta"
+municipality = "gem"
+networks = ["10.0.0.0/24"]
+""".replace("{pin}", "ab" * 32)
+
+
+def test_a_good_file_gives_frozen_values_with_defaults():
+    config = parse(GOOD)
+    assert config.workers == 2
+    assert config.store_url == "sqlite:////var/lib/ketenmail/ketenmail.db"
+    assert config.listeners[0].tls is ListenerTls.STARTTLS
+    assert config.listeners[0].require_tls
+    gem = config.municipalities[MunicipalityId("gem")]
+    assert gem.route.least is Assurance.AUTHENTICATED
+    assert config.clients[0].sender_domains == gem.sender_domains
+    assert parse(GOOD).digest == config.digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("[gateway]", "[gatewya]", "gateway.state_dir"),
+        ('hostname = "gw.gem.example"', "", "gateway.hostname"),
+        ('hostname = "gw.gem.example"', 'hostname = "gw"', "gateway.hostname"),
+        ("[keys]", "[keys]\nrequire_tsl = true", "keys.require_tsl"),
+        ('resolver = "127.0.0.1"', 'resolver = "9.9.9.9"', "dns.resolver"),
+        ('resolver = "127.0.0.1"', 'resolver = "localhost"', "dns.resolver"),
+        ("retry_s = [60]", "retry_s = []", "queue.retry_s"),
+        ("retry_s = [60]", "retry_s = [true]", "queue.retry_s"),
+        ("ports = [25]", "ports = []", "net.allow_ranges[1].ports"),
+        ('"127.0.0.0/8"', '"127.0.0.1/8"', "net.allow_ranges[1].range"),
+        ("port = 587", "port = 0", "listener[1].port"),
+        ("port = 587", 'port = "587"', "listener[1].port"),
+        ('tls = "starttls"', 'tls = "none"', "listener[1].tls"),
+        ('["gem.example"]', "[]", "municipality[1].sender_domains"),
+        ('["gem.example"]', "[3]", "municipality[1].sender_domains"),
+        ('["gem.example"]', '["gem"]', "municipality[1].sender_domains"),
+        ("gw@gem.example", "gw", "municipality[1].notices_from"),
+        ('host = "10.0.0.1"', 'host = "10.0.0.1"\nleast = "none"',
+         "municipality[1].route.least"),
+        ('host = "10.0.0.1"', 'host = "10.0.0.1"\nleast = "much"',
+         "municipality[1].route.least"),
+        ('nl = "portaal"', 'nl = "café"', "municipality[1].alternative_person"),
+        ('municipality = "gem"', 'municipality = "gme"', "client[1].municipality"),
+        ('networks = ["10.0.0.0/24"]', "", "client[1].networks"),
+        ('networks = ["10.0.0.0/24"]', 'networks = ["0.0.0.0/0"]', "client[1].networks"),
+        ('networks = ["10.0.0.0/24"]', 'user = "x"', "client[1].user"),
+        ('id = "mta"', 'id = "mta"\nsender_domains = ["a.nl"]',
+         "client[1].sender_domains"),
+    ],
+)  # fmt: skip
+def test_each_fault_names_the_key_and_a_remedy(old, new, place):
+    assert old in GOOD
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD.replace(old, new, 1))
+    assert caught.value.place == place
+    assert caught.value.remedy
+
+
+def test_a_bad_pin_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD.replace("ab" * 32, "AB" * 32))
+    assert caught.value.place == "municipality[1].route.pins"
+
+
+def test_a_fixed_route_without_pin_is_refused():
+    with pytest.raises(ConfigError) as caught:
+        parse(GOOD.replace(f'pins = ["{"ab" * 32}"]', ""))
+    assert caught.value.place == "municipality[1].route.pins"
+
+
+def test_what_is_no_toml_is_refused():
+    with pytest.raises(ConfigError, match="TOML"):
+        parse("a = ")
+
+
+@pytest.mark.parametrize("table", ["listener", "municipality"])
+def test_a_missing_table_is_refused(table):
+    start = GOOD.index(f"[[{table}]]")
+    end = GOOD.find("[[", start + 2)
+    text = GOOD[:start] + (GOOD[end:] if table == "listener" else "")
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert caught.value.place == table
+
+
+def test_two_clients_of_one_name_are_refused():
+    client = GOOD[GOOD.index("[[client]]") :]
+    with pytest.raises(ConfigError, match="twice"):
+        parse(GOOD + client)
+
+
+def test_a_sender_domain_belongs_to_one_municipality():
+    start, end = GOOD.index("[[municipality]]"), GOOD.index("[[client]]")
+    other = GOOD[start:end].replace('id = "gem"', 'id = "other"')
+    with pytest.raises(ConfigError, match="exactly one"):
+        parse(GOOD + other)
+
+
+def test_less_than_authenticated_is_possible_on_loopback_only():
+    text = GOOD.replace('host = "10.0.0.1"', 'host = "127.0.0.1"\nleast = "none"')
+    gem = parse(text).municipalities[MunicipalityId("gem")]
+    assert gem.route.least is Assurance.NONE
