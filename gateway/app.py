@@ -46,10 +46,13 @@ from gateway.model.verdict import Reason
 from gateway.net.destination import DestinationResolver
 from gateway.net.dns import ValidatingResolver
 from gateway.net.smtp import SmtpDialer
+from gateway.net.tls import client_context
+from gateway.net.transaction import Timeouts
 from gateway.partnerfile import Change
 from gateway.policy.classify import classify
 from gateway.policy.rulebook import Policy, build
 from gateway.ports import Ports
+from gateway.store.engine import database_path
 from gateway.store.evidence import SqlEvidence
 from gateway.store.migrate import migrate
 from gateway.store.partners import SqlPartners, with_digest
@@ -171,17 +174,18 @@ def create(config: Config) -> list[str]:
     Returns:
         What was created, for the reader of `ketenmail init`.
     """
-    made = []
-    state = pathlib.Path(config.state_dir)
-    if not state.is_dir():
-        state.mkdir(mode=0o700, parents=True)
-        made.append(str(state))
-    made += KeyStore.create(config.key_dir, config.master_key)
+    wanted = {
+        config.state_dir: pathlib.Path(config.state_dir),
+        config.master_key: pathlib.Path(config.master_key),
+        config.key_dir: pathlib.Path(config.key_dir),
+        config.store_url: database_path(config.store_url),
+    }
+    missing = [name for name, path in wanted.items() if not path.exists()]
+    wanted[config.state_dir].mkdir(mode=0o700, parents=True, exist_ok=True)
+    origins = (log_origin(config, m) for m in (*config.municipalities, GATEWAY_LOG))
+    KeyStore.create(config.key_dir, config.master_key, origins)
     migrate(config.store_url)
-    keys = KeyStore(config.key_dir, config.master_key)
-    for municipality in (*config.municipalities, GATEWAY_LOG):
-        keys.signer(log_origin(config, municipality))
-    return made
+    return missing
 
 
 def make_resolver(config: Config) -> tuple[ValidatingResolver, DestinationResolver]:
@@ -209,7 +213,9 @@ def make_house(installation: Installation) -> relay.House:
         extractor=MimeExtractor(),
         facts=facts,
         resolver=resolver,
-        dialer=SmtpDialer(config.hostname.name, now=clock.now),
+        dialer=SmtpDialer(
+            config.hostname.name, Timeouts(), client_context(), clock.now
+        ),
         spool=SqlSpool(store),
         queue=SqlQueue(store),
         work=store.work,
@@ -462,9 +468,9 @@ def regimes_of(policy: Policy) -> list[RegimeId]:
     return sorted(policy.packs)
 
 
-def roles_of(policy: Policy) -> frozenset[Role]:
-    """The roles that a rule pack permits: another one in a partner file is an error."""
-    return frozenset().union(*(p.permitted_roles for p in policy.packs.values()))
+def known_roles() -> frozenset[Role]:
+    """The roles that have a name in our texts: another one is a typing error."""
+    return frozenset(map(Role, render.TEXTS["nl"]["role"]))
 
 
 def reason_of(

@@ -86,7 +86,7 @@ async def export_bundle(
                 actor=f"os-user:{getpass.getuser()}",
                 first=ranges[0].first,
                 past=ranges[-1].past,
-                path_digest=hashlib.sha256(octets).hexdigest(),
+                bundle_digest=hashlib.sha256(octets).hexdigest(),
             )
         )
     count = sum(len(each.entries) for each in ranges)

@@ -158,11 +158,16 @@ def describe_records(records: Iterable[StoredRecord]) -> list[dict[str, Any]]:
                 "facts": {
                     name: opening["value"]
                     for name, opening in opened.items()
-                    if name != "content_key"
+                    if name != "content_key" and _is_plain(opening["value"])
                 },
             }
         )
     return described
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a value itself, not the commitments to the items of a list."""
+    return value is None or isinstance(value, str | int | bool)
 
 
 async def explain_route(

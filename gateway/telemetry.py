@@ -19,12 +19,17 @@ EVENTS = frozenset(
         "worker-not-ready",
         "listening",
         "reload",
-        "session-refused",
-        "session-odd",
-        "session-failed",
+        "intake-full",
+        "intake-handshake-failed",
+        "intake-auth-failed",
+        "intake-unknown-client",
+        "intake-sender-refused",
+        "intake-content-refused",
+        "intake-fault",
+        "store-full",
+        "unlisted-event",
         "message-accepted",
         "message-refused",
-        "auth-failed",
         "queue-unavailable",
         "lease-lost",
         "attempt-failed",
@@ -42,6 +47,10 @@ FIELDS = frozenset(
         "signal",
         "listener",
         "client",
+        "network",
+        "where",
+        "sessions",
+        "reply",
         "message",
         "job",
         "error",
@@ -74,7 +83,7 @@ def make_log(**bound: str | int) -> Callable[..., None]:
 
     def log(event: str, **fields: object) -> None:
         if event not in EVENTS:
-            event, fields = "session-odd", {"reason": "unlisted event"}
+            event, fields = "unlisted-event", {}
         known = {key: value for key, value in fields.items() if key in FIELDS}
         logger.info(event, **known)
 

@@ -56,7 +56,7 @@ def export(
                 size=exported.checkpoint_size,
             )
         )
-        speaker.say(speaker.word("export_key", key=exported.key))
+        speaker.say(speaker.word("export_key", public=exported.key))
         speaker.give(
             {
                 "path": str(path),

@@ -89,6 +89,9 @@ def errors_told(speaker: Speaker) -> Iterator[None]:
         speaker.end(USAGE, "\n".join(lines))
     except GatewayError as error:
         speaker.end(FAILED, speaker.word("failed", what=error))
+    except BrokenPipeError:  # the reader has seen enough, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        speaker.end(DONE)
     except OSError as error:
         what = f"{error.strerror}: {error.filename}" if error.filename else error
         speaker.end(FAILED, speaker.word("failed", what=what))

@@ -33,7 +33,7 @@ def apply(
         listed = partnerfile.parse_partner_file(
             file.read_text(encoding="utf-8"),
             installation.policy.municipalities,
-            app.roles_of(installation.policy),
+            app.known_roles(),
         )
         changes = asyncio.run(_apply(installation, listed, dry_run=dry_run))
         for change in changes:

@@ -40,7 +40,7 @@ def demo(
         sandbox = demo.lay_out(place.resolve())
         speaker.say(speaker.word("demo_start", folder=sandbox.folder))
         app.create(app.load_config(str(sandbox.config)))
-        _run("partners", "apply", str(sandbox.partners), sandbox=sandbox)
+        _run(speaker, sandbox, "partners", "apply", str(sandbox.partners))
         with demo.run_stands(sandbox), _gateway(speaker, sandbox):
             for sample in demo.SAMPLES:
                 _play(speaker, sandbox, sample)
@@ -55,12 +55,14 @@ def demo(
             speaker.say("\n" + speaker.word("demo_bye", folder=sandbox.folder))
 
 
-def _command(sandbox: "Sandbox", *words: str) -> list[str]:
-    return [sys.executable, "-m", "gateway", "--config", str(sandbox.config), *words]
+def _command(sandbox: "Sandbox", language: str, *words: str) -> list[str]:
+    start = [sys.executable, "-m", "gateway", "--lang", language]
+    return [*start, "--config", str(sandbox.config), *words]
 
 
-def _run(*words: str, sandbox: "Sandbox") -> None:
-    subprocess.run(_command(sandbox, *words), check=True)  # noqa: S603 - our own verb
+def _run(speaker: Speaker, sandbox: "Sandbox", *words: str) -> None:
+    command = _command(sandbox, speaker.language, *words)
+    subprocess.run(command, check=True)  # noqa: S603 - our own verb
 
 
 @contextlib.contextmanager
@@ -70,7 +72,9 @@ def _gateway(speaker: Speaker, sandbox: "Sandbox") -> Iterator[None]:
 
     with (sandbox.folder / "gateway.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own verb
-            _command(sandbox, "serve"), stderr=log, start_new_session=True
+            _command(sandbox, speaker.language, "serve"),
+            stderr=log,
+            start_new_session=True,
         )
         try:
             deadline = time.monotonic() + _READY_WITHIN_S

@@ -35,11 +35,11 @@ Zo controleert u haar (Python 3.10 of nieuwer, met het pakket "cryptography"):
     python3 verify.py BUNDEL.zip --key SLEUTEL
 
 SLEUTEL is de publieke sleutel van het log, of de vingerafdruk daarvan. Haal die en
-verify.py NIET uit deze bundel, maar bij de gemeente, uit een eerdere controle of van de
+verify.py NIET uit deze bundel, maar bij de gemeente, uit een eerdere toetsing of van de
 plaats waar Ketenmail wordt uitgegeven: wie een bundel vervalst, kan ook die vervalsen.
-Slaagt de controle, dan staat elk record zo in het ondertekende log en ontbreekt er geen
-in de genoemde reeksen. De controle zegt wie het log ondertekende, niet of wat het
-systeem waarnam waar is; "delivered" betekent dat de volgende mailserver de
+Slaagt de toetsing, dan staat elk record zo in het ondertekende log en ontbreekt er geen
+in de genoemde reeksen. Zij toont wie het log ondertekende, niet dat wat het systeem
+waarnam waar is; "delivered" betekent dat de volgende mailserver de
 verantwoordelijkheid overnam, niet dat iemand het bericht las. Tijdstempels van derden
 worden hier niet gecontroleerd.
 

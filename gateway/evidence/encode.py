@@ -85,7 +85,7 @@ def encode(
 
 
 def canonical(value: Any) -> bytes:
-    """RFC 8785 for the values of this format: ASCII names, whole numbers, no surrogates.
+    """RFC 8785 for values of this format: ASCII names, whole numbers, no surrogates.
 
     The standard library's encoder is three times as fast as `rfc8785` and writes the
     same for these; a test compares the two. For other values use `rfc8785`.

@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 FORMAT = "ketenmail-evidence-bundle/1"
-README_SHA256 = "24fe0929bd556154d8c9b9a072604b7e00e1ad80082f012a483601444866d6fa"
+README_SHA256 = "6ae6234e2c979a73a6fc3dd29c9722aa269d52bea549b2984549f6e3bc085f14"
 ALWAYS = {"README.txt", "checkpoint.txt", "manifest.json", "openings.jsonl"}
 ALWAYS |= {"proof.json", "records.jsonl", "verify.py"}
 EARLIER = {"earlier-checkpoint.txt", "consistency.json"}

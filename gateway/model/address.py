@@ -15,7 +15,8 @@ _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
 _DOT_STRING = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*\Z")
 _DOT_STRING_UTF8 = re.compile(
-    rf"[{_ATEXT}\u0080-\U0010ffff]+(?:\.[{_ATEXT}\u0080-\U0010ffff]+)*\Z"
+    rf"[{_ATEXT}\u0080-\ud7ff\ue000-\U0010ffff]+"
+    rf"(?:\.[{_ATEXT}\u0080-\ud7ff\ue000-\U0010ffff]+)*\Z"
 )
 _QUOTED = re.compile(r'"(?:[ !#-\[\]-~]|\\[ -~])*"\Z')
 MAX_LOCAL_OCTETS = 64

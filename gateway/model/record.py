@@ -185,4 +185,4 @@ class ExportMade(Record):
     actor: str
     first: int
     past: int
-    path_digest: str
+    bundle_digest: str  # SHA-256 of the bundle as written

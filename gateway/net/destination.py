@@ -69,7 +69,7 @@ class DestinationResolver:
             case Absent():  # only NODATA gives an implicit MX (B-01)
                 host = await self._host(domain, 0, fresh=fresh)
                 return MxDestination(domain, answer, (host,))
-            case Present():
+            case Present():  # pragma: no branch
                 return await self._exchangers(domain, answer, fresh=fresh)
 
     async def _fixed(self, host: str, port: int, *, fresh: bool) -> FixedDestination:

@@ -11,7 +11,7 @@ is run at start: a resolver that does not validate makes every promise here fals
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import dns.asyncquery
 import dns.edns
@@ -152,9 +152,8 @@ def _lookup_of(response: dns.message.Message) -> Lookup[Rows]:
     rcode = response.rcode()
     if rcode not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
         return _unavailable(response)
-    if not isinstance(response, dns.message.QueryMessage):
-        return Unavailable(bogus=False, detail="not an answer to a query")
-    chaining = response.resolve_chaining()
+    # The library has checked that it answers our question, so it is of its kind.
+    chaining = cast("dns.message.QueryMessage", response).resolve_chaining()
     secure = bool(response.flags & dns.flags.AD)
     dnssec = Dnssec.SECURE if secure else Dnssec.INSECURE
     if chaining.answer is None:

@@ -349,7 +349,10 @@ def recheck(
 
 
 def _recheck_without_partner(job: Job, policy: Policy) -> Reason | None:
-    """Row 3 goes over the municipality's own route; row 5b may have been closed."""
+    """Row 3 goes over the municipality's own route; row 5b may have been closed.
+
+    Row 5b never carries more than an unreadable part.
+    """
     municipality = policy.municipalities.get(job.municipality)
     if municipality is None:
         return Reason(_K308, (("recipient_kind", "unknown"),))
@@ -357,7 +360,8 @@ def _recheck_without_partner(job: Job, policy: Policy) -> Reason | None:
         if recipient.domain in municipality.sender_domains:
             continue
         private = recipient.domain in policy.consumer_domains
-        if private or not municipality.unreadable_authenticated:
+        closed = not municipality.unreadable_authenticated
+        if private or closed or job.level is not Level.UNREADABLE:
             kind = "person" if private else "unknown"
             return Reason(_K308, (("recipient_kind", kind),))
     return None

@@ -2,10 +2,12 @@
 
 One TOML file in `policies/regimes/`. Rules are of four kinds: `concept` (what the
 regime is about), `person` (signs that one person is meant), `contra` (signs that it is
-policy, training or news: taken from the score and from the signs of a person) and
-`rival` (signs of another law: taken from the score only). A `combination` adds weight when several stand together.
-A term matches whole words; `*` at an end leaves that end open. `exact` terms match in
-their letter case only. A rule with `near` counts only beside one of those rules.
+policy, training or news: taken from the score, and half from the signs of a person) and
+`rival` (signs of another law: taken from the score only). A `combination` adds weight
+when several stand together. A term matches whole words; `*` at an end leaves that end
+open. `exact` terms match in their letter case only. A rule with `near` counts only
+beside one of those rules. Without one of the `anchors` (rules or combinations) a text
+is not of the regime, however much of a person is in it.
 """
 
 import dataclasses
@@ -90,6 +92,7 @@ class RulePack:
     person_certain: int
     person_cap: int
     window: int
+    anchors: frozenset[RuleId]
     rules: Mapping[RuleId, Rule]
     combinations: tuple[Combination, ...]
 
@@ -124,9 +127,13 @@ def parse_pack(text: str, place: str) -> RulePack:
         person_certain=thresholds.positive("person_certain", 1),
         person_cap=thresholds.positive("person_cap"),
         window=thresholds.positive("window"),
+        anchors=frozenset(map(RuleId, thresholds.texts("anchors", required=True))),
         rules=rules,
         combinations=_combinations(root, rules),
     )
+    unknown = pack.anchors - rules.keys() - {c.id for c in pack.combinations}
+    if unknown:
+        raise thresholds.wrong("anchors", f"names {sorted(unknown)}", "name rules")
     if pack.suspect > pack.certain:
         raise thresholds.wrong("certain", "is under suspect", "raise it")
     thresholds.finish()

@@ -2,9 +2,10 @@
 
 A window is three neighbouring stretches of the text, so that a term and the person it
 is about must stand near each other; the subject belongs to every window. Each rule
-counts once in a window. A text without any sign of one person, or in which
-contra-signals outweigh those signs, stays below `suspect`: a law may be named in
-policy, training and newsletters. The best window gives the level.
+counts once in a window. A text without any sign of one person, or in which half of
+the contra-signals outweighs those signs, stays below `suspect`: a law may be named in
+policy, training and newsletters. So does one without any anchor of the regime: another
+matter of a person is none of its business. The best window gives the level.
 """
 
 import dataclasses
@@ -110,11 +111,14 @@ def _weigh(pack: RulePack, present: frozenset[RuleId]) -> _Window:
     person = min(sums[RuleKind.PERSON], pack.person_cap)
     contra = sums[RuleKind.CONTRA]
     score = sums[RuleKind.CONCEPT] + extra + person - contra - sums[RuleKind.RIVAL]
-    return _Window(score, person - contra, present, combinations)
+    return _Window(score, person - contra // 2, present, combinations)
 
 
 def _level(pack: RulePack, window: _Window) -> Level:
-    if window.score < pack.suspect or window.person < pack.person_suspect:
+    anchored = not pack.anchors.isdisjoint({*window.present, *window.combinations})
+    if not anchored or window.person < pack.person_suspect:
+        return Level.NONE
+    if window.score < pack.suspect:
         return Level.NONE
     if window.score < pack.certain or window.person < pack.person_certain:
         return Level.SUSPECT

@@ -168,30 +168,25 @@ def _jobs(
 ) -> list[Job]:
     """One job for each security decision and domain (B-06)."""
     groups: dict[_Group, list[Mailbox]] = {}
-    own = decided.municipality.route
-    everything = frozenset(r.id for r in decided.classification.regimes)
     for verdict in decided.verdicts:
-        domain = verdict.recipient.domain.name
-        match verdict:
-            case Relay():
-                key: _Group = (
-                    verdict.route,
-                    verdict.partner,
-                    verdict.regimes,
-                    domain,
-                    None,
-                )
-            case Hold():
-                # A held job has no route until a person decides; the own route is a
-                # placeholder that no lease for delivery can reach.
-                key = (own, None, everything, domain, verdict.reason.code)
-            case Refuse():
-                continue
-        groups.setdefault(key, []).append(verdict.recipient)
+        if not isinstance(verdict, Refuse):
+            group = _group(verdict, decided)
+            groups.setdefault(group, []).append(verdict.recipient)
     return [
         _job(decided, group, recipients, JobId(new_id()), now)
         for group, recipients in groups.items()
     ]
+
+
+def _group(verdict: Relay | Hold, decided: Decided) -> _Group:
+    domain = verdict.recipient.domain.name
+    if isinstance(verdict, Relay):
+        return (verdict.route, verdict.partner, verdict.regimes, domain, None)
+    # A held job has no route until a person decides; the own route is a placeholder
+    # that no lease for delivery can reach.
+    regimes = frozenset(r.id for r in decided.classification.regimes)
+    own = decided.municipality.route
+    return (own, None, regimes, domain, verdict.reason.code)
 
 
 def _job(

@@ -57,6 +57,7 @@ class NoticeLine:
     reason: render.Explained
     reply: RemoteReply | None = None
     remote_host: str | None = None
+    diagnosis: str | None = None  # ours, where the hop said nothing
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,6 +173,8 @@ def _per_recipient(about: About, line: NoticeLine) -> list[str]:
         enhanced = f" {line.reply.enhanced}" if line.reply.enhanced else ""
         text = line.reply.text[:400]
         fields.append(f"Diagnostic-Code: smtp; {line.reply.code}{enhanced} {text}")
+    elif line.diagnosis is not None:
+        fields.append(f"Diagnostic-Code: x-ketenmail; {line.diagnosis.strip()}")
     if line.action is Action.DELAYED and about.expires_at is not None:
         until = email.utils.format_datetime(about.expires_at)
         fields.append(f"Will-Retry-Until: {until}")

@@ -294,17 +294,27 @@ def _line(
         explained,
         result.reply,
         None if hop is None or result.reply is None else hop.host,
+        _diagnosis(result, code),
     )
+
+
+def _diagnosis(result: RecipientOutcome, code: Code) -> str:
+    """What lay under it, also when we gave up: status, code and kind (section J)."""
+    kind = result.tls_result or result.cause
+    return f"{render.retry_status(code)} {code} {'' if kind is None else kind.value}"
 
 
 def _status_text(result: RecipientOutcome, action: Action, *, given_up: bool) -> str:
     """The enhanced status of RFC 3463; 5.4.7 when we gave up (section J)."""
     if given_up:
         return "5.4.7"
-    status = result.reply.enhanced if result.reply is not None else None
-    status = status or render.enhanced_status(result.code or _EXPIRED_CODE)
-    first = "5" if action is Action.FAILED else "4"
-    return first + status[1:]
+    code = result.code or _EXPIRED_CODE
+    failed = action is Action.FAILED
+    said = result.reply.enhanced if result.reply is not None else None
+    fitting = "5." if failed else "4."
+    if said is not None and said.startswith(fitting):
+        return said
+    return render.enhanced_status(code) if failed else render.retry_status(code)
 
 
 def stop(job: Job, reason: Reason, header: bytes, desk: Desk) -> Settlement:

@@ -133,7 +133,7 @@ class Writer:
         if not taken:
             _settle(unit, committed=False)
             raise TemporaryFailure("store: closed")
-        return await asyncio.shield(future)
+        return await future  # cancelled, it is left: the unit is the thread's
 
     def close(self) -> None:
         """Write what waits, then end the thread."""

@@ -121,7 +121,7 @@ RECORDS = (
         actor="auditor",
         first=0,
         past=12,
-        path_digest=hashlib.sha256(b"path").hexdigest(),
+        bundle_digest=hashlib.sha256(b"path").hexdigest(),
     ),
 )
 

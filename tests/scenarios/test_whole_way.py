@@ -8,6 +8,7 @@ import dataclasses
 import email
 import email.policy
 import itertools
+import re
 
 import pytest
 
@@ -55,7 +56,7 @@ class Chain:
         line = self.own.wait_for_log(
             rf"postfix/smtp\[\d+\].*to=<{to}>.*status=(sent|bounced)", within_s
         )
-        return line.split("reference ", 1)[1].split(")")[0].split()[0]
+        return re.search(r"reference:? ([0-9a-z]{26})", line)[1]
 
     def wait(self, reference: str, event: str, within_s: float = 20) -> dict:
         found: list[dict] = []
@@ -172,7 +173,7 @@ def test_a_wvggz_case_is_delivered_over_dane_ee_octet_for_octet(chain, ee):
     assert len(facts["hops/1/chain_sha256"]) == 64
     assert facts["hops/1/host"] == "mx1.dane-ee.test"
     assert facts["recipients/1/reply_code"] == 250
-    assert facts["hops/1/matched"].startswith("3 1 1")
+    assert facts["hops/1/matched"].startswith("tlsa 3 1 1")
 
 
 def test_a_wvggz_case_is_delivered_over_dane_ta(chain, ca, start):
@@ -190,7 +191,7 @@ def test_a_wvggz_case_is_delivered_over_dane_ta(chain, ca, start):
     assert delivery.content == octets
     facts = chain.wait(chain.reference(to), "delivered")
     assert facts["hops/1/mechanism"] == "dane-ta"
-    assert facts["hops/1/matched"].startswith("2 1 1")
+    assert facts["hops/1/matched"].startswith("tlsa 2 1 1")
 
 
 def test_tlsa_mismatch_defers_without_an_envelope_and_the_sender_is_told(
@@ -391,8 +392,8 @@ def submit_together(chain, octets, recipients):
 
 def test_a_suspect_message_to_a_stranger_is_held_and_the_sender_told_at_once(chain):
     to = "iemand@onbekend.test"
-    body = "Kun je de zorgverantwoordelijke bellen over het zorgplan van mevrouw?\n"
-    chain.send(compose(body, to, "Zorgplan"), to)
+    body = "Is de crisismaatregel van die meneer al verlopen?\n"
+    chain.send(compose(body, to, "Vraag"), to)
     reference = chain.reference(to)
     facts = chain.wait(reference, "held")
     assert facts["code"] == "K302"

@@ -56,8 +56,10 @@ def test_a_note_text_may_hold_an_empty_line():
         TEXT + "\n" + PETER_LINE + "\n",
         TEXT + "\n" + PETER_LINE.replace("—", "-"),
         TEXT + "\n" + PETER_LINE.replace(" x08", "  x08"),
-        TEXT + "\n" + PETER_LINE.replace("nAM=", "nAN="),  # not canonical base64
-        TEXT + "\n" + PETER_LINE.replace("nAM=", "nAM"),
+        TEXT
+        + "\n"
+        + PETER_LINE.replace("yBwJnAM=", "yBwJnAN="),  # not canonical base64
+        TEXT + "\n" + PETER_LINE.replace("yBwJnAM=", "yBwJnAM"),
         TEXT + "\n— PeterNeumann x08goA==\n",  # no octet of a signature
         TEXT.replace("\n", "\r\n") + "\n" + PETER_LINE,
         TEXT + "\n" + PETER_LINE * 65,

@@ -170,7 +170,7 @@ scalars = st.one_of(
     st.integers(-(2**53) + 1, 2**53 - 1),
     st.text(st.characters(exclude_categories=["Cs"])),
 )
-names = st.from_regex(r"[A-Za-z0-9_.:/-]{1,64}\Z")
+names = st.text("abcXYZ019_.:/-", min_size=1, max_size=64)
 
 
 @given(

@@ -689,7 +689,7 @@ def test_the_verifier_out_of_the_bundle_runs_alone_and_without_a_network(log, di
 def test_the_verifier_is_a_script(log, disk, monkeypatch, capsys):
     bundle = str(disk / "bundle.zip")
     monkeypatch.setattr(sys, "argv", ["verify.py", bundle, "--key", log.signer.key])
-    with pytest.raises(SystemExit, match="^0$"):
+    with pytest.raises(SystemExit, match=r"^0$"):
         runpy.run_path(str(evidence_log.VERIFIER), run_name="__main__")
     assert "verdict: verified" in capsys.readouterr().out
 

@@ -1,5 +1,6 @@
 """What a real hop can hardly be made to do at the right instant."""
 
+import asyncio
 import contextlib
 import socket
 
@@ -72,3 +73,23 @@ async def test_a_hop_that_reads_nothing_cannot_hold_up_the_end(monkeypatch) -> N
         await wire.close()
         with pytest.raises(HopLost, match="ended"):
             await wire.send_content([b"x"], 5)
+
+
+async def test_a_hop_that_reads_slowly_gets_everything() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        wire = await Wire.connect("127.0.0.1", listener.getsockname()[1], 5)
+        far_end, _ = listener.accept()
+        with far_end:
+            portions = [bytes([n]) * 1_000_000 for n in range(20)]
+            reading = asyncio.to_thread(_read_all, far_end)
+            read = asyncio.create_task(reading)
+            await wire.send_content(portions, 5)
+            await wire.close()
+            assert await read == b"".join(portions)
+
+
+def _read_all(connection: socket.socket) -> bytes:
+    found = bytearray()
+    while data := connection.recv(65536):
+        found += data
+    return bytes(found)

@@ -67,9 +67,12 @@ SETTINGS = {
 
 
 def settings_of(connection):
-    return {
+    found = {
         name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in SETTINGS
     }
+    driver = connection.connection.dbapi_connection
+    assert driver.isolation_level is None  # the driver begins no transactions (G-04)
+    return found
 
 
 def test_every_connection_has_all_settings(bed):
