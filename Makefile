@@ -52,6 +52,9 @@ lock:
 	$(UV) pip compile pyproject.toml --extra dev --generate-hashes --universal \
 	  --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-config \
 	  --no-annotate --no-header --upgrade --output-file requirements.lock
+	$(UV) pip compile pyproject.toml -c requirements.lock --generate-hashes --universal \
+	  --python-version 3.11 --no-emit-index-url --no-emit-find-links --no-config \
+	  --no-annotate --no-header --output-file deploy/requirements.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -71,8 +71,13 @@ class Facts(Protocol):
 class Resolver(Protocol):
     """Questions to the validating resolver."""
 
-    async def fetch_destination(self, route: Route, domain: Domain) -> Destination:
-        """Put together all that DNS says; failures are `Unavailable` values."""
+    async def fetch_destination(
+        self, route: Route, domain: Domain, *, fresh: bool = False
+    ) -> Destination:
+        """Put together all that DNS says; failures are `Unavailable` values.
+
+        `fresh` asks anew, whatever a cache holds (B-23).
+        """
         ...
 
 

@@ -12,11 +12,20 @@ from collections.abc import Callable
 from gateway.config import AllowRange
 from gateway.delivery.plan import NoHop, plan
 from gateway.model.address import Mailbox
+from gateway.model.assurance import TlsResult
+from gateway.model.destination import Hop
 from gateway.model.errors import LeaseLost, TemporaryFailure
 from gateway.model.job import Job
 from gateway.model.message import Message
 from gateway.model.peer import Peer
-from gateway.model.reply import HopFacts, Outcome, RecipientOutcome, Reply
+from gateway.model.reply import (
+    Cause,
+    HopFacts,
+    Outcome,
+    RecipientOutcome,
+    Reply,
+    Status,
+)
 from gateway.policy.classify import classify
 from gateway.policy.decide import decide, recheck
 from gateway.policy.rulebook import Policy
@@ -26,6 +35,11 @@ from gateway.queue.admission import Decided, admit
 from gateway.queue.batch import Batch
 from gateway.queue.notice import Desk, header_of
 from gateway.queue.settlement import Settlement
+
+# What a TLSA record that was rolled over since we asked looks like.
+_MAY_BE_STALE = frozenset(
+    {TlsResult.VALIDATION_FAILURE, TlsResult.CERTIFICATE_NOT_TRUSTED}
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,12 +111,9 @@ async def expire_hold(job: Job, house: House) -> None:
 
 
 async def _deliver(job: Job, octets: bytes, house: House) -> Outcome:
-    ports = house.ports
+    """Send over the hops that DNS gives; after a mismatch ask DNS anew, once (B-23)."""
     recipients = job.open_recipients
-    destination = await ports.resolver.fetch_destination(
-        job.route, recipients[0].domain
-    )
-    hops = plan(job.route, destination, house.allow_ranges, house.own_addresses)
+    hops = await _plan(job, house, fresh=False)
     if isinstance(hops, NoHop):
         return _undeliverable(hops, recipients)
     parcel = Parcel(
@@ -117,12 +128,40 @@ async def _deliver(job: Job, octets: bytes, house: House) -> Outcome:
         addresses = [str(mailbox) for mailbox in accepted]
         intended: Settlement = settlement.intend(job, hop, addresses, house.desk())
         try:
-            await _write(intended.batch, ports, intended.job)
+            await _write(intended.batch, house.ports, intended.job)
         except (LeaseLost, TemporaryFailure):
             return False  # the dot is not sent (G-09, G-15)
         return True
 
-    return await ports.dialer.send(hops, parcel, commit_intent)
+    outcome = await house.ports.dialer.send(hops, parcel, commit_intent)
+    if not _is_mismatch(outcome):
+        return outcome
+    renewed = await _plan(job, house, fresh=True)
+    if isinstance(renewed, NoHop) or set(renewed) == set(hops):
+        return outcome
+    again = await house.ports.dialer.send(renewed, parcel, commit_intent)
+    return Outcome(outcome.hops + again.hops, again.recipients)
+
+
+async def _plan(job: Job, house: House, *, fresh: bool) -> tuple[Hop, ...] | NoHop:
+    domain = job.open_recipients[0].domain
+    destination = await house.ports.resolver.fetch_destination(
+        job.route, domain, fresh=fresh
+    )
+    return plan(job.route, destination, house.allow_ranges, house.own_addresses)
+
+
+def _is_mismatch(outcome: Outcome) -> bool:
+    """Whether every recipient waits because no hop proved who it is.
+
+    Then no hop has seen an envelope, so that another try in the same attempt is safe.
+    """
+    return all(
+        result.status is Status.DEFERRED
+        and result.cause is Cause.TLS
+        and result.tls_result in _MAY_BE_STALE
+        for result in outcome.recipients
+    )
 
 
 def _undeliverable(no_hop: NoHop, recipients: tuple[Mailbox, ...]) -> Outcome:

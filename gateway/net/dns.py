@@ -112,7 +112,8 @@ class ValidatingResolver:
                     ignore_unexpected=True,
                     ignore_errors=True,
                 )
-                return _lookup_of(response)
+                # A resolver that was never tested proves nothing (B-10).
+                return _lookup_of(response, may_be_secure=settings.self_test)
             except dns.exception.Timeout:
                 problem = "time-out"
             except (dns.exception.DNSException, OSError, EOFError) as error:
@@ -143,7 +144,9 @@ class ValidatingResolver:
             raise TemporaryFailure(f"DNS self-test: {broken.detail}")
 
 
-def _lookup_of(response: dns.message.Message) -> Lookup[Rows]:
+def _lookup_of(
+    response: dns.message.Message, *, may_be_secure: bool
+) -> Lookup[Rows]:
     """One response as a value.
 
     Raises:
@@ -154,7 +157,7 @@ def _lookup_of(response: dns.message.Message) -> Lookup[Rows]:
         return _unavailable(response)
     # The library has checked that it answers our question, so it is of its kind.
     chaining = cast("dns.message.QueryMessage", response).resolve_chaining()
-    secure = bool(response.flags & dns.flags.AD)
+    secure = may_be_secure and bool(response.flags & dns.flags.AD)
     dnssec = Dnssec.SECURE if secure else Dnssec.INSECURE
     if chaining.answer is None:
         nxdomain = rcode == dns.rcode.NXDOMAIN

@@ -7,11 +7,12 @@ space are one space.
 
 import bisect
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import re2
 
 from gateway.policy.normal import Normal
+from gateway.policy.pattern import PatternSet
 
 _WEIGHTS = (9, 8, 7, 6, 5, 4, 3, 2, -1)
 _BSN_DIGITS = 9
@@ -33,32 +34,32 @@ _TITLE = (
     r"|[Cc]lient(?:e)?|[Pp]atient(?:e)?|[Bb]etrokkene|(?:[Ee]x )?[Gg]edetineerde"
     r"|[Cc]asus|[Vv]erdachte|[Vv]eroordeelde|[Ii]nzake|[Nn]aam|[Zz]aak)"
 )
-_NUMBER = re2.compile(r"(?:^|[^\d])((?:\d[. ]?){7,8}\d)(?:[^\d]|$)")
-_NUMBER_CONTEXT = re2.compile(r"(?i)\b(?:bsn|burgerservice ?nummer|sofi(?:nummer)?)\b")
-_BORN = re2.compile(
+_NUMBER = r"(?:^|[^\d])((?:\d[. ]?){7,8}\d)(?:[^\d]|$)"
+_NUMBER_CONTEXT = r"(?i)\b(?:bsn|burgerservice ?nummer|sofi(?:nummer)?)\b"
+_BORN = (
     rf"(?i)\b(?:geboren|geb\.?|geboortedatum|geb\.? ?datum|gebdat)\b"
     rf"[ :.]*(?:op |te |in )?(?:{_DATE}|{_YEAR}\b)"
 )
-_DATE_AFTER_NAME = re2.compile(
+_DATE_AFTER_NAME = (
     rf"\b(?:[A-Z][A-Za-z.]+,? ?\((?:\*? ?)({_DATE}|{_YEAR})\)"
     rf"|(?:[A-Z]\.?|[A-Z]?[a-z]{{0,2}}[A-Z]{{1,3}}\.?),? ({_DATE}))"
 )
-_DATE_BARE_AFTER_NAME = re2.compile(
+_DATE_BARE_AFTER_NAME = (
     rf"\b{_SURNAME}(?:, ?(?:[A-Z]\.? ?)+)?,? (\d{{1,2}}[ /.]\d{{1,2}}[ /.]19\d\d"
     rf"|\d{{1,2}} {_MONTH} 19\d\d)\b"
 )
-_YEAR_AFTER_NAME = re2.compile(r"\b([A-Z][a-z]{2,}) (19[2-9]\d|200\d)\b")
+_YEAR_AFTER_NAME = r"\b([A-Z][a-z]{2,}) (19[2-9]\d|200\d)\b"
 _NO_NAMES = re2.compile(
     r"(?i)(?:wet|besluit|regeling|verordening|code|wetboek|januari|februari|maart|april"
     r"|juni|juli|augustus|september|oktober|november|december|sinds|anno|begin|eind"
     r"|jaar|zomer|najaar|voorjaar|winter|herfst|uit|van|tot|voor|periode|bestaat)$"
 )
-_AGE = re2.compile(
+_AGE = (
     r"(?:[A-Za-z]\.? ?\((?:1[0-9]|[2-9][0-9])(?: ?jaar| ?jr\.?)?\)"
     r"|[A-Za-z]{2,}, (?:1[0-9]|[2-9][0-9]) jaar\b"
     r"|\((?:1[0-9]|[2-9][0-9]) ?(?:jaar|jr\.?|j)\b)"
 )
-_NAME = re2.compile(
+_NAME = (
     rf"\b{_TITLE}:? (?:(?:[A-Z][a-z]{{0,3}}\. ?)+(?:\([A-Z][a-z]+\) )?{_SURNAME}"
     rf"|{_SURNAME}|[A-Z]\.)"
 )
@@ -66,7 +67,7 @@ _SALUTATION = re2.compile(
     r"(?i)\b(?:geachte|beste|dag|hallo|hoi|lieve|goedemorgen|goedemiddag|goedenavond"
     r"|aan|cc|t\.a\.v\.|namens|contactpersoon|ambtenaar)\b[^.;:]*$"
 )
-_FULL_NAME = re2.compile(
+_FULL_NAME = (
     rf"\b(?:[Oo]ver|[Vv]oor|[Ii]nzake|[Bb]etreft|heet|[Aa]angaande|[Rr]ond|familie"
     rf"|[Ss]ignaal|[Oo]verdracht|[Bb]riefadres|[Aa]anmelding(?: van)?|van) "
     rf"((?:[A-Z][a-z]+ ){{1,2}}{_SURNAME})"
@@ -76,16 +77,16 @@ _NO_PERSON = re2.compile(
     r"|Geestelijke|Penitentiaire|Algemene|Centrum|College|Huis|Woon[a-z]*|Ggz|Ggd"
     r"|Burgemeester|Wethouder|Ministerie|Minister|Rechtbank|Directeur|Bureau|Commissie)\b"
 )
-_INITIALS = re2.compile(
+_INITIALS = (
     r"\b(?:[A-Z]\.[A-Z]\.(?: [a-z(]|[,:;)]|$)|[A-Z][a-z]+ [A-Z]\.(?: [a-z(]|[,:;)]|$))"
 )
-_CASE = re2.compile(
+_CASE = (
     r"(?i)\b(?:c/\d{2}/\d{5,7}(?: ?/? ?f[az] ?rk ?\d{2}[ /]\d+)?"
     r"|f[abz] ?rk ?\d{2}[ /]\d{2,6}|\d{2}/\d{6} \d{2}\b|z(?: |/)\d{2,4}(?: |/)\d{4,9}\b"
     r"|(?:parketnummer|zaaknummer|zaaknr\.?|dossiernummer|dossiernr\.?|dossier"
     r"|skn|strafrechtsketennummer)[ :]+[a-z]{0,4}[ /]?\d[\d/. ]{3,})"
 )
-_ADDRESS = re2.compile(
+_ADDRESS = (
     r"\b[A-Z][a-z]+(?:straat|laan|weg|plein|hof|kade|dijk|singel|gracht|pad|steeg|plantsoen"
     r"|akker|dreef|ring|park|burcht|schuur|markt|baan|boulevard|wal|oord|horst)"
     r" \d{1,4} ?[a-zA-Z]?\b|\b(?:[A-Z][a-z]*str|[A-Z][a-z]+ (?:[Ss]traat|[Ww]eg|[Dd]ijk"
@@ -132,28 +133,37 @@ def passes_elfproef(digits: str) -> bool:
     return total % 11 == 0
 
 
+_PLAIN = {"age": _AGE, "initials": _INITIALS, "case-number": _CASE, "birth-date": _BORN}
+_SET_ORDER = (
+    *_PLAIN.values(),
+    *(_NUMBER, _DATE_AFTER_NAME, _DATE_BARE_AFTER_NAME, _YEAR_AFTER_NAME),
+    *(_NAME, _FULL_NAME, _ADDRESS, _NUMBER_CONTEXT),
+)
+_SET = PatternSet([(pattern, "identifier") for pattern in _SET_ORDER])
+
+
 def find_signs(text: Normal) -> list[Sign]:
     """All signs of a person in one text."""
-    clean = text.clean
-    return [
-        *_numbers(clean),
-        *(Sign("birth-date", m.start()) for m in _BORN.finditer(clean)),
-        *_dates(clean),
-        *_years(clean),
-        *(Sign("age", m.start()) for m in _AGE.finditer(clean)),
-        *_names(clean),
-        *(Sign("initials", m.start()) for m in _INITIALS.finditer(clean)),
-        *_full_names(clean),
-        *(Sign("case-number", m.start()) for m in _CASE.finditer(clean)),
-        *_addresses(clean),
-    ]
+    clean = text.clean_ascii
+    matching = _SET.matching(clean)
+    signs: list[Sign] = []
+    for number in matching:
+        pattern = _SET_ORDER[number]
+        if pattern in _READERS:
+            signs += _READERS[pattern](clean, number)
+    for name, pattern in _PLAIN.items():
+        number = _SET_ORDER.index(pattern)
+        if number in matching:
+            signs += (Sign(name, at) for at in _SET.positions(number, clean))
+    return signs
 
 
-def _numbers(clean: str) -> Iterator[Sign]:
+def _numbers(clean: bytes, number: int) -> Iterator[Sign]:
     """BSNs; without a word that says so, one number in eleven passes by chance."""
-    contexts = [m.end() for m in _NUMBER_CONTEXT.finditer(clean)]
-    for match in _NUMBER.finditer(clean):
-        digits = "".join(filter(str.isdigit, match.group(1)))
+    context = _SET_ORDER.index(_NUMBER_CONTEXT)
+    contexts = [m.end() for m in _SET.matches(context, clean)]
+    for match in _SET.matches(number, clean):
+        digits = "".join(filter(str.isdigit, match.group(1).decode()))
         if not passes_elfproef(digits):
             continue
         before = bisect.bisect_right(contexts, match.start(1)) - 1
@@ -162,44 +172,57 @@ def _numbers(clean: str) -> Iterator[Sign]:
             yield Sign("bsn" if named else "number", match.start(1))
 
 
-def _dates(clean: str) -> Iterator[Sign]:
-    for match in _DATE_AFTER_NAME.finditer(clean):
+def _dates(clean: bytes, number: int) -> Iterator[Sign]:
+    for match in _SET.matches(number, clean):
         if _is_birth_year(match.group(1) or match.group(2)):
             yield Sign("birth-date", match.start())
-    for match in _DATE_BARE_AFTER_NAME.finditer(clean):
-        yield Sign("birth-date", match.start())
 
 
-def _is_birth_year(date: str) -> bool:
-    digits = "".join(filter(str.isdigit, date[-4:]))
+def _bare_dates(clean: bytes, number: int) -> Iterator[Sign]:
+    return (Sign("birth-date", at) for at in _SET.positions(number, clean))
+
+
+def _is_birth_year(date: bytes) -> bool:
+    digits = "".join(filter(str.isdigit, date[-4:].decode()))
     if len(digits) == 4:  # noqa: PLR2004 - a year in full
         return _FIRST_YEAR <= int(digits) <= _LAST_YEAR
     return int(digits[-2:]) > _CENTURY_PIVOT
 
 
-def _years(clean: str) -> Iterator[Sign]:
-    for match in _YEAR_AFTER_NAME.finditer(clean):
+def _years(clean: bytes, number: int) -> Iterator[Sign]:
+    for match in _SET.matches(number, clean):
         if not _NO_NAMES.search(match.group(1)):
             yield Sign("birth-year", match.start())
 
 
-def _names(clean: str) -> Iterator[Sign]:
+def _names(clean: bytes, number: int) -> Iterator[Sign]:
     """Names after a title, save in a salutation or of whoever is written to."""
-    for match in _NAME.finditer(clean):
+    for match in _SET.matches(number, clean):
         before = clean[max(0, match.start() - _SALUTATION_BEFORE) : match.start()]
         if not _SALUTATION.search(before):
             yield Sign("name", match.start())
 
 
-def _full_names(clean: str) -> Iterator[Sign]:
+def _full_names(clean: bytes, number: int) -> Iterator[Sign]:
     """First and last name after a word that says who it is about."""
-    for match in _FULL_NAME.finditer(clean):
+    for match in _SET.matches(number, clean):
         if not _NO_PERSON.search(match.group(1)):
             yield Sign("full-name", match.start(1))
 
 
-def _addresses(clean: str) -> Iterator[Sign]:
-    for match in _ADDRESS.finditer(clean):
+def _addresses(clean: bytes, number: int) -> Iterator[Sign]:
+    for match in _SET.matches(number, clean):
         around = clean[max(0, match.start() - 20) : match.end() + 20]
         if not _OFFICE.search(around):
             yield Sign("address", match.start())
+
+
+_READERS: Mapping[str, Callable[[bytes, int], Iterator[Sign]]] = {
+    _NUMBER: _numbers,
+    _DATE_AFTER_NAME: _dates,
+    _DATE_BARE_AFTER_NAME: _bare_dates,
+    _YEAR_AFTER_NAME: _years,
+    _NAME: _names,
+    _FULL_NAME: _full_names,
+    _ADDRESS: _addresses,
+}

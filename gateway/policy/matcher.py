@@ -8,28 +8,25 @@ ours or a municipality's, can take exponential time (A-48).
 import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import ahocorasick
-import re2
 
 from gateway.model.document import Document
-from gateway.model.errors import RulebookError
 from gateway.model.ids import RegimeId, RuleId
 from gateway.policy.identifier import find_signs
 from gateway.policy.normal import Normal, normalise, squeeze
 from gateway.policy.pack import Rule, RulePack, Term
+from gateway.policy.pattern import PatternSet
 from gateway.policy.score import Hit
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Target:
-    """A rule that a term belongs to, and how the term must stand in the text."""
+    """A term, its length in the squeezed text, and the rules that it belongs to."""
 
-    pack: RegimeId
-    rule: RuleId
-    length: int
     term: Term
+    length: int
+    owners: list[tuple[RegimeId, RuleId]]
 
 
 class Matcher:
@@ -37,28 +34,32 @@ class Matcher:
 
     def __init__(self, packs: Iterable[RulePack]) -> None:
         self._automaton = ahocorasick.Automaton()
-        self._patterns: list[tuple[RegimeId, RuleId, Any]] = []
+        # Packs share patterns, e.g. those of a person: each runs once.
+        self._owners: dict[str, list[tuple[RegimeId, RuleId]]] = defaultdict(list)
         self._signs: dict[str, list[tuple[RegimeId, RuleId]]] = defaultdict(list)
-        targets: dict[str, list[_Target]] = defaultdict(list)
+        targets: dict[str, dict[Term, _Target]] = defaultdict(dict)
         for pack in packs:
             for rule in pack.rules.values():
                 self._add(pack, rule, targets)
         for squeezed, of_term in targets.items():
-            self._automaton.add_word(squeezed, of_term)
+            self._automaton.add_word(squeezed, tuple(of_term.values()))
         self._automaton.make_automaton()
         self._has_terms = bool(targets)
+        self._patterns = PatternSet(
+            [(text, ".".join(owners[0])) for text, owners in self._owners.items()]
+        )
+        self._owned = list(self._owners.values())
 
     def _add(
-        self, pack: RulePack, rule: Rule, targets: dict[str, list[_Target]]
+        self, pack: RulePack, rule: Rule, targets: dict[str, dict[Term, _Target]]
     ) -> None:
         for term in rule.terms:
             squeezed = squeeze(term.text)
-            target = _Target(pack.id, rule.id, len(squeezed), term)
-            targets[squeezed].append(target)
-        self._patterns += [
-            (pack.id, rule.id, compile_pattern(pattern, f"{pack.id}.{rule.id}"))
-            for pattern in rule.patterns
-        ]
+            target = _Target(term, len(squeezed), [])
+            owners = targets[squeezed].setdefault(term, target).owners
+            owners.append((pack.id, rule.id))
+        for pattern in rule.patterns:
+            self._owners[pattern].append((pack.id, rule.id))
         for sign in rule.signs:
             self._signs[sign].append((pack.id, rule.id))
 
@@ -81,9 +82,10 @@ class Matcher:
     def _find_in(self, text: Normal) -> Iterator[tuple[RegimeId, RuleId, int]]:
         if self._has_terms:
             yield from self._terms_in(text)
-        for pack, rule, pattern in self._patterns:
-            for match in pattern.finditer(text.lower):
-                yield pack, rule, match.start()
+        for number in self._patterns.matching(text.lower_ascii):
+            for at in self._patterns.positions(number, text.lower_ascii):
+                for pack, rule in self._owned[number]:
+                    yield pack, rule, at
         for sign in find_signs(text):
             for pack, rule in self._signs.get(sign.name, ()):
                 yield pack, rule, sign.at
@@ -93,7 +95,9 @@ class Matcher:
             for target in targets:
                 start = last + 1 - target.length
                 if _stands(target.term, text, start, last + 1):
-                    yield target.pack, target.rule, text.position(start)
+                    at = text.position(start)
+                    for pack, rule in target.owners:
+                        yield pack, rule, at
 
 
 def _stands(term: Term, text: Normal, start: int, past: int) -> bool:
@@ -105,22 +109,3 @@ def _stands(term: Term, text: Normal, start: int, past: int) -> bool:
         return True
     at = text.position(start)
     return text.clean[at : at + len(term.text)] == term.text
-
-
-def compile_pattern(pattern: str, place: str) -> Any:
-    """Compile a pattern.
-
-    Raises:
-        RulebookError: When RE2 does not know the syntax, or it matches nothing at all.
-    """
-    options = re2.Options()
-    options.log_errors = False
-    try:
-        compiled = re2.compile(pattern, options)
-    except re2.error as error:
-        raise RulebookError(
-            place, f"pattern is no RE2: {error}", "see github.com/google/re2 syntax"
-        ) from error
-    if compiled.search(""):
-        raise RulebookError(place, "pattern matches an empty text", "make it narrower")
-    return compiled

@@ -20,12 +20,15 @@ _INVISIBLE = re.compile(
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]+"
 )
 _MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]+")
-_SEPARATOR = re.compile(
-    "[\\s\"'`´*_~>|\\-\u2010-\u2015\u2018-\u201f\u00ab\u00bb\u2212]+"
+# What parts words besides white space: hyphens, quote marks, emphasis, quoted lines.
+_SEPARATORS = (
+    "\"'`\u00b4*_~>|-\u2010\u2011\u2012\u2013\u2014\u2015\u2018\u2019\u201a\u201b\u201c"
+    "\u201d\u201e\u201f\u00ab\u00bb\u2212"
 )
 # Letters that do not decompose, and foreign letters that look like Latin ones.
 _FOLDED = str.maketrans(
     {
+        **dict.fromkeys(_SEPARATORS, " "),
         "ß": "ss",
         "æ": "ae",
         "Æ": "Ae",
@@ -50,10 +53,15 @@ _FOLDED = str.maketrans(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Normal:
-    """One text, normalised. `starts` are the positions of words in `squeezed`."""
+    """One text, normalised. `starts` are the positions of words in `squeezed`.
+
+    `clean` and `lower` come as octets too, for RE2: one octet for each character, a
+    question mark for what is not ASCII, so that positions are the same.
+    """
 
     clean: str = dataclasses.field(repr=False)
-    lower: str = dataclasses.field(repr=False)
+    clean_ascii: bytes = dataclasses.field(repr=False)
+    lower_ascii: bytes = dataclasses.field(repr=False)
     squeezed: str = dataclasses.field(repr=False)
     starts: tuple[int, ...] = dataclasses.field(repr=False)
 
@@ -76,23 +84,31 @@ class Normal:
 
 
 def fold(text: str) -> str:
-    """Compatibility forms, accents, invisible characters and look-alikes undone."""
-    if text.isascii():
-        return text
-    text = unicodedata.normalize("NFKD", _INVISIBLE.sub("", text))
-    return _MARKS.sub("", text).translate(_FOLDED)
+    """Compatibility forms, accents, invisible characters and look-alikes undone.
+
+    Word separators become spaces.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", _INVISIBLE.sub("", text))
+        text = _MARKS.sub("", text)
+    return text.translate(_FOLDED)
 
 
 def normalise(text: str) -> Normal:
     """Bring a text in the form for matching; linear in its length."""
-    words = _SEPARATOR.sub(" ", fold(text)).strip().split(" ")
+    words = fold(text).split()
     clean = " ".join(words)
     lower = clean.lower()
     if len(lower) != len(clean):
         # A letter whose small form is longer would shift every position behind it.
         lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in clean)
-    starts = tuple(accumulate(map(len, words), initial=0))[:-1]
-    return Normal(clean, lower, lower.replace(" ", ""), starts)
+    return Normal(
+        clean,
+        clean.encode("ascii", "replace"),
+        lower.encode("ascii", "replace"),
+        lower.replace(" ", ""),
+        tuple(accumulate(map(len, words), initial=0))[:-1],
+    )
 
 
 def squeeze(term: str) -> str:

@@ -11,7 +11,8 @@ matter of a person is none of its business. The best window gives the level.
 import dataclasses
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from gateway.model.classification import Finding, Level, RegimeFinding
 from gateway.model.ids import RuleId
@@ -37,6 +38,7 @@ class _Window:
     person: int
     present: frozenset[RuleId]
     combinations: tuple[RuleId, ...]
+    anchored: bool
 
 
 def judge_pack(pack: RulePack, hits: Sequence[Hit]) -> RegimeFinding | None:
@@ -49,10 +51,12 @@ def judge_pack(pack: RulePack, hits: Sequence[Hit]) -> RegimeFinding | None:
     Returns:
         What was found, or None when it stays below `suspect`.
     """
+    if not _has_anchor(pack, {hit.rule for hit in hits}):
+        return None
     kept = _with_neighbours(pack, hits)
     best = max(
-        (_weigh(pack, present) for present in _windows(pack, kept)),
-        key=lambda window: (_level(pack, window), window.score),
+        (_weigh(pack, present) for present in set(_windows(pack, kept))),
+        key=lambda window: (_level(pack, window), window.score, sorted(window.present)),
         default=None,
     )
     if best is None or _level(pack, best) is Level.NONE:
@@ -61,23 +65,33 @@ def judge_pack(pack: RulePack, hits: Sequence[Hit]) -> RegimeFinding | None:
     return RegimeFinding(pack.id, _level(pack, best), best.score, findings)
 
 
+def _has_anchor(pack: RulePack, present: AbstractSet[RuleId]) -> bool:
+    return not pack.anchors.isdisjoint({*present, *_combined(pack, present)})
+
+
+def _combined(pack: RulePack, present: AbstractSet[RuleId]) -> Iterator[RuleId]:
+    for combination in pack.combinations:
+        if all(not choice.isdisjoint(present) for choice in combination.all_of):
+            yield combination.id
+
+
 def _with_neighbours(pack: RulePack, hits: Sequence[Hit]) -> list[Hit]:
     """Drop hits of rules that need a neighbour and have none (abbreviations)."""
     places: Mapping[RuleId, list[int]] = defaultdict(list)
     in_subject = {hit.rule for hit in hits if hit.everywhere}
     for hit in sorted(hits, key=lambda hit: hit.at):
         places[hit.rule].append(hit.at)
-    kept = []
-    for hit in hits:
-        rule = pack.rules[hit.rule]
-        if not rule.near or any(
+    return [
+        hit
+        for hit in hits
+        if not (rule := pack.rules[hit.rule]).near
+        or any(
             neighbour in in_subject
-            or (hit.everywhere and places[neighbour])
-            or _has_within(places[neighbour], hit.at, rule.within)
+            or (hit.everywhere and neighbour in places)
+            or _has_within(places.get(neighbour, []), hit.at, rule.within)
             for neighbour in rule.near
-        ):
-            kept.append(hit)
-    return kept
+        )
+    ]
 
 
 def _has_within(places: list[int], at: int, distance: int) -> bool:
@@ -102,21 +116,17 @@ def _weigh(pack: RulePack, present: frozenset[RuleId]) -> _Window:
     for rule_id in present:
         rule = pack.rules[rule_id]
         sums[rule.kind] += rule.weight
-    combinations = tuple(
-        c.id
-        for c in pack.combinations
-        if all(not present.isdisjoint(choice) for choice in c.all_of)
-    )
+    combinations = tuple(_combined(pack, present))
     extra = sum(c.weight for c in pack.combinations if c.id in combinations)
     person = min(sums[RuleKind.PERSON], pack.person_cap)
     contra = sums[RuleKind.CONTRA]
     score = sums[RuleKind.CONCEPT] + extra + person - contra - sums[RuleKind.RIVAL]
-    return _Window(score, person - contra // 2, present, combinations)
+    anchored = not pack.anchors.isdisjoint({*present, *combinations})
+    return _Window(score, person - contra // 2, present, combinations, anchored)
 
 
 def _level(pack: RulePack, window: _Window) -> Level:
-    anchored = not pack.anchors.isdisjoint({*window.present, *window.combinations})
-    if not anchored or window.person < pack.person_suspect:
+    if not window.anchored or window.person < pack.person_suspect:
         return Level.NONE
     if window.score < pack.suspect:
         return Level.NONE

@@ -247,17 +247,17 @@ def _tell(
     now: datetime.datetime,
 ) -> Batch:
     """One notice at once that says who will get it, who not yet, and who not (R9)."""
-    held = any(job.state is JobState.HELD for job in jobs)
-    refused = any(isinstance(v, Refuse) for v in decided.verdicts)
+    held = [job for job in jobs if job.state is JobState.HELD]
+    only_held = all(isinstance(verdict, Hold) for verdict in decided.verdicts)
     about = notices.About(
         decided.message.id,
         decided.message.envelope.reverse_path,
         notices.header_of(decided.message.octets),
         now,
-        max(job.expires_at for job in jobs),
+        max((job.expires_at for job in held), default=None),
     )
     return notices.queue_notice(
-        NoticeKind.SPLIT if refused or not held else NoticeKind.HELD,
+        NoticeKind.HELD if only_held else NoticeKind.SPLIT,
         about,
         tuple(_line(verdict, decided) for verdict in decided.verdicts),
         jobs[0],

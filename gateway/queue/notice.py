@@ -8,9 +8,11 @@ municipality's own route, and is itself never answered by a notice.
 import base64
 import dataclasses
 import datetime
+import email.header
 import email.utils
 import enum
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +30,8 @@ from gateway.queue.batch import Batch, Content
 from gateway.texts import render
 
 _MAX_HEADER_OCTETS = 16 * 1024
+# Fields and their continuations; the first line that is neither begins the body.
+_FIELDS = re.compile(rb"(?:[!-9;-~]+:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*+)*+")
 
 
 class NoticeKind(enum.Enum):
@@ -117,11 +121,11 @@ def compose(
         str(about.message),
         about.expires_at if kind is NoticeKind.DELAYED else None,
     )
-    subject = base64.b64encode(words.subject.encode()).decode("ascii")
+    subject = email.header.Header(words.subject, header_name="Subject")
     head = (
         f"From: {municipality.notices_from}",
         f"To: {to}",
-        f"Subject: =?utf-8?b?{subject}?=",
+        f"Subject: {subject.encode(linesep='\r\n')}",
         f"Date: {email.utils.format_datetime(now)}",
         f"Message-ID: <{notice_id}@{hostname}>",
         "Auto-Submitted: auto-replied",
@@ -188,9 +192,13 @@ def _header_text(header: bytes) -> str:
 
 
 def header_of(octets: bytes) -> bytes:
-    """The header block of a message, final CRLF included, without the empty line."""
-    end = octets.find(b"\r\n\r\n")
-    return octets if end < 0 else octets[: end + 2]
+    """The header block of a message, final CRLF included, without the empty line.
+
+    A line that is no field ends it, as it does for who reads the message: what follows
+    is body, though the empty line comes later or never.
+    """
+    fields = _FIELDS.match(octets)
+    return b"" if fields is None else fields[0]
 
 
 def job_for(

@@ -356,6 +356,32 @@ def test_ordinary_mail_honours_dane_where_it_is_published(chain, ca, start):
     assert all(not session.envelope_seen for session in sink.transcript())
 
 
+def test_a_rolled_over_key_is_seen_although_the_old_record_is_cached(chain, ca, start):
+    """B-23: a mismatch is asked for anew once, past our own cache."""
+    old = certs.issue(ca, ["mx1.gewoon-rol.test"])
+    first = postfix.sink("gewoon-rol.test", credential=old)
+    with first as sink:
+        address = sink.address
+        add_partner(chain, "gewoon-rol", address, certs.tlsa(old.certificate))
+        chain.zones.publish()
+        chain.resolver.flush()
+        chain.send(compose(ORDINARY, "een@gewoon-rol.test"), "een@gewoon-rol.test")
+        sink.wait_for_deliveries()
+    new = certs.issue(ca, ["mx1.gewoon-rol.test"])
+    again = start(postfix.sink("gewoon-rol.test", credential=new, address=address))
+    add_partner(chain, "gewoon-rol", address, certs.tlsa(new.certificate))
+    chain.zones.publish()
+    chain.resolver.flush()
+    to = "twee@gewoon-rol.test"
+    chain.send(compose(ORDINARY, to), to)
+    again.wait_for_deliveries()
+    facts = chain.wait(chain.reference(to), "delivered")
+    # The stale record was tried, or the other worker had none: no envelope either way.
+    assert facts["attempt"] == 1
+    seen = [session.envelope_seen for session in again.transcript()]
+    assert seen.count(True) == 1
+
+
 def test_mixed_recipients_are_split_and_the_sender_gets_one_notice(chain, ee):
     good, bad = "crisis2@dane-ee.test", "crisis2@onbekend.test"
     octets = compose(WVGGZ, good)

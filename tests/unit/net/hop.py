@@ -34,7 +34,7 @@ class Manners:
     mail: bytes | None = b"250 2.1.0 ok\r\n"
     rcpt: dict[str, bytes | None] = dataclasses.field(default_factory=dict)
     data: bytes | None = b"354 go ahead\r\n"
-    during_content: bytes | None = b""
+    during_content: bytes | None = b""  # said after "end", before any dot
     end: bytes | None = b"250 2.0.0 queued as 4711\r\n"
     quit: bytes | None = b"221 2.0.0 bye\r\n"
     hold: bool = False  # keep the connection open, silent, after the last reply
@@ -166,11 +166,11 @@ class _Talk:
         self.say(self.manners.data)
         if not self.manners.data.startswith(b"354"):
             return
-        if self.manners.during_content is CUT:
-            self.socket.recv(1)
-            raise _Ended
-        self.say(self.manners.during_content)
-        self.hop.has_interrupted = True
+        if self.manners.during_content != b"":
+            while not self.buffer.endswith(b"end\r\n") and len(self.buffer) < 100_000:
+                self.buffer += self.socket.recv(65536)
+            self.say(self.manners.during_content)
+            self.hop.has_interrupted = True
         while not self.buffer.endswith(b"\r\n.\r\n"):
             more = self.socket.recv(65536)
             self.hop.content = self.buffer = self.buffer + more

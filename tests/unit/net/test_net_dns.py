@@ -329,6 +329,14 @@ async def test_the_self_test_can_be_switched_off() -> None:
     await stub(1, self_test=False).self_test()
 
 
+@pytest.mark.peers
+async def test_b10_nothing_of_an_untested_resolver_counts_as_secure(bed) -> None:
+    answer = await stub(bed[0], self_test=False).fetch("signed.example", MX)
+    assert answer.dnssec is INSECURE
+    tested = await stub(bed[0]).fetch("signed.example", MX)
+    assert tested.dnssec is SECURE
+
+
 # --- destinations -------------------------------------------------------------------------
 
 

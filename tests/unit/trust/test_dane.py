@@ -17,7 +17,7 @@ from gateway.model.destination import Tlsa
 from gateway.model.errors import TlsFailure
 from gateway.trust.chain import Chain
 from gateway.trust.dane import match_tlsa, usable
-from tests.unit.trust.issuing import NOW, Issued, issue, make_pki
+from tests.unit.trust.issuing import DAY, NOW, Issued, issue, make_pki
 
 HOST = Domain("mx1.example.nl")
 RECIPIENT_DOMAIN = Domain("example.nl")
@@ -72,7 +72,9 @@ def test_b16_well_formed_records_of_usage_2_and_3_are_usable(
         Tlsa(2, 1, 0, b"no key"),
         Tlsa(2, 0, 0, b""),
     ],
-    ids=str,
+    ids=lambda record: (
+        f"{record.usage}-{record.selector}-{record.matching_type}-{len(record.data)}"
+    ),
 )
 def test_b16_other_records_are_unusable(record: Tlsa) -> None:
     assert usable(frozenset({record})) == frozenset()
@@ -212,6 +214,16 @@ def test_b20_a_leaf_of_tomorrow_fails() -> None:
     assert why(chain, MIDDLE.tlsa(2, 1, 1)) is TlsResult.CERTIFICATE_EXPIRED
 
 
+def test_b20_a_path_is_valid_at_the_given_instant_whatever_the_clock_says() -> None:
+    root = issue("R", ca=True, days=(-20, 20))
+    leaf = issue("x", root, san=(HOST.name,), days=(-9, -2))
+    chain, record = chain_of(leaf, root), root.tlsa(2, 1, 1)
+    assert match(chain, record, now=NOW - 5 * DAY) == record
+    assert why(CHAIN, MIDDLE.tlsa(2, 1, 1), now=NOW + 90 * DAY) in {
+        TlsResult.CERTIFICATE_EXPIRED
+    }
+
+
 def test_b20_an_expired_anchor_fails() -> None:
     root = issue("R", ca=True, days=(-9, -2))
     leaf = issue("x", root, san=(HOST.name,))
@@ -287,7 +299,9 @@ def test_b20_another_record_may_match_after_one_that_does_not() -> None:
     assert match(CHAIN, *records) == MIDDLE.tlsa(2, 1, 1)
 
 
-@pytest.mark.parametrize("broken", [b"", b"nothing", LEAF.der[:-9]])
+@pytest.mark.parametrize(
+    "broken", [b"", b"nothing", LEAF.der[:-9]], ids=["empty", "text", "cut"]
+)
 def test_a_presented_certificate_that_cannot_be_read_fails(broken: bytes) -> None:
     chain = Chain((LEAF.der, broken, MIDDLE.der))
     assert why(chain, MIDDLE.tlsa(2, 0, 1)) is TlsResult.VALIDATION_FAILURE
