@@ -431,7 +431,7 @@ def load_policy_for_classifying(config_path: str) -> Policy:
     """The policy of an installation, or the shipped one where there is none yet."""
     if pathlib.Path(config_path).exists():
         return load_policy(load_config(config_path))
-    example = data_folder("deploy").joinpath("gateway.toml")
+    example = data_folder("policies").joinpath("gateway.example.toml")
     return load_policy(parse_config(example.read_text(encoding="utf-8")))
 
 

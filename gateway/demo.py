@@ -38,8 +38,13 @@ class Stand:
     """One stand-in mail server: where it listens, and what it received."""
 
     name: str
-    port: int
+    socket: socket.socket
     received: list[bytes] = dataclasses.field(default_factory=list)
+
+    @property
+    def port(self) -> int:
+        """The port that was free."""
+        return int(self.socket.getsockname()[1])
 
 
 class _Inbox:
@@ -53,11 +58,16 @@ class _Inbox:
         return "250 2.0.0 Ontvangen"
 
 
-def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def reserve_port() -> socket.socket:
+    """A free port of loopback, kept from others until the socket is closed.
+
+    The gateway can still listen on it: its listeners share their port (SO_REUSEPORT).
+    """
+    keeper = socket.socket()
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    keeper.bind(("127.0.0.1", 0))
+    return keeper
 
 
 def answers(port: int) -> bool:
@@ -110,10 +120,23 @@ class Sandbox:
     """Where everything of the sandbox is."""
 
     folder: pathlib.Path
-    config: pathlib.Path
-    partners: pathlib.Path
-    port: int
+    gate: socket.socket  # keeps the gateway's port
     stands: tuple[tuple[Stand, ssl.SSLContext | None], ...]
+
+    @property
+    def config(self) -> pathlib.Path:
+        """The settings."""
+        return self.folder / "gateway.toml"
+
+    @property
+    def partners(self) -> pathlib.Path:
+        """The partner file."""
+        return self.folder / "partners.toml"
+
+    @property
+    def port(self) -> int:
+        """Where the gateway listens."""
+        return int(self.gate.getsockname()[1])
 
     def stand(self, name: str) -> Stand:
         """The stand-in of that name."""
@@ -129,45 +152,46 @@ def _server_context(certificate: str, key: str) -> ssl.SSLContext:
 
 def lay_out(folder: pathlib.Path) -> Sandbox:
     """Write certificates, settings and the partner file of a fresh sandbox."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     names = ("gateway", "ggz", "kliniek", "pi", "inbox")
     certs = {n: make_certificate(folder, f"{n}.sandbox.example") for n in names}
     stands = tuple(
         (
-            Stand(name, free_port()),
+            Stand(name, reserve_port()),
             None if name == "kliniek" else _server_context(*certs[name][:2]),
         )
         for name in names[1:]
     )
+    sandbox = Sandbox(folder, reserve_port(), stands)
     ports = {stand.name: stand.port for stand, _ in stands}
-    port = free_port()
-    sandbox = Sandbox(
-        folder, folder / "gateway.toml", folder / "partners.toml", port, stands
+    settings = _CONFIG.format(
+        state=_quoted(folder / "state"),
+        keys=_quoted(folder / "keys"),
+        master_key=_quoted(folder / "master.key"),
+        port=sandbox.port,
+        cert=_quoted(certs["gateway"][0]),
+        key=_quoted(certs["gateway"][1]),
+        inbox_port=ports["inbox"],
+        inbox_pin=certs["inbox"][2],
+        ports=sorted(ports.values()),
     )
-    sandbox.config.write_text(
-        _CONFIG.format(
-            folder=folder,
-            port=port,
-            cert=certs["gateway"][0],
-            key=certs["gateway"][1],
-            inbox_port=ports["inbox"],
-            inbox_pin=certs["inbox"][2],
-            ports=sorted(ports.values()),
-        ),
-        encoding="utf-8",
-    )
+    sandbox.config.write_text(settings, encoding="utf-8")
     # The pin agreed with the prison is that of another key than its server has now.
-    sandbox.partners.write_text(
-        _PARTNERS.format(
-            ggz_port=ports["ggz"],
-            ggz_pin=certs["ggz"][2],
-            kliniek_port=ports["kliniek"],
-            pi_port=ports["pi"],
-            other_pin="0" * 64,
-        ),
-        encoding="utf-8",
+    partners = _PARTNERS.format(
+        today=clock.now().date().isoformat(),
+        ggz_port=ports["ggz"],
+        ggz_pin=certs["ggz"][2],
+        kliniek_port=ports["kliniek"],
+        pi_port=ports["pi"],
+        other_pin="0" * 64,
     )
+    sandbox.partners.write_text(partners, encoding="utf-8")
     return sandbox
+
+
+def _quoted(path: object) -> str:
+    """A path as a string of TOML."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 @contextlib.contextmanager
@@ -176,8 +200,8 @@ def run_stands(sandbox: Sandbox) -> Iterator[None]:
     loop = asyncio.new_event_loop()
     started = threading.Event()
 
-    async def start() -> None:
-        for stand, context in sandbox.stands:
+    async def run() -> None:
+        servers = [
             await loop.create_server(
                 lambda stand=stand, context=context: SMTP(  # type: ignore[misc]
                     _Inbox(stand),
@@ -187,23 +211,23 @@ def run_stands(sandbox: Sandbox) -> Iterator[None]:
                     auth_exclude_mechanism=["LOGIN", "PLAIN"],
                     loop=loop,
                 ),
-                "127.0.0.1",
-                stand.port,
+                sock=stand.socket,
             )
+            for stand, context in sandbox.stands
+        ]
         started.set()
+        await over.wait()
+        for server in servers:
+            server.close()
 
-    def work() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(start())
-        loop.run_forever()
-
-    thread = threading.Thread(target=work, daemon=True)
+    over = asyncio.Event()
+    thread = threading.Thread(target=loop.run_until_complete, args=[run()], daemon=True)
     thread.start()
     started.wait(10)
     try:
         yield
     finally:
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(over.set)
         thread.join(10)
 
 
@@ -215,6 +239,8 @@ class Sample:
     recipient: str
     subject: str
     body: str
+    outcome: str  # delivered, refused or failed
+    code: str = ""  # the reason, where it is not delivered
 
 
 _WVGGZ = (
@@ -236,18 +262,25 @@ SAMPLES = (
         "info@ggz.sandbox.example",
         "Openingstijden gemeentehuis",
         "Het gemeentehuis is donderdag tot 20.00 uur open.\n",
+        "delivered",
     ),
     Sample(
-        ("Wvggz-zaak naar de GGZ-partner die in orde is", "Wvggz case, good partner"),
+        (
+            "Wvggz-zaak naar de GGZ-partner die in orde is",
+            "Wvggz case to the mental health partner that is in order",
+        ),
         "crisisdienst@ggz.sandbox.example",
         "Zaak Z-2026-000123",
         _WVGGZ,
+        "delivered",
     ),
     Sample(
         ("Wvggz-zaak naar een onbekend adres", "Wvggz case to an unknown address"),
         "crisisdienst@gzz.sandbox.example",
         "Zaak Z-2026-000123",
         _WVGGZ,
+        "refused",
+        "K301",
     ),
     Sample(
         (
@@ -257,6 +290,8 @@ SAMPLES = (
         "directeur@pi.sandbox.example",
         "Zaak Z-2026-000123",
         _WVGGZ,
+        "refused",
+        "K304",
     ),
     Sample(
         (
@@ -266,6 +301,8 @@ SAMPLES = (
         "opname@kliniek.sandbox.example",
         "Zaak Z-2026-000124",
         _WVGGZ,
+        "failed",
+        "K403",
     ),
     Sample(
         (
@@ -275,6 +312,8 @@ SAMPLES = (
         "directeur@pi.sandbox.example",
         "Zaak Z-2026-000125",
         _PBW,
+        "failed",
+        "K405",
     ),
 )
 
@@ -310,15 +349,12 @@ _CONFIG = """\
 # A sandbox: written by `ketenmail demo`, thrown away afterwards.
 [gateway]
 hostname = "gateway.sandbox.example"
-state_dir = "{folder}/state"
+state_dir = {state}
 workers = 2
 
-[store]
-url = "sqlite:///{folder}/state/ketenmail.db"
-
 [keys]
-directory = "{folder}/keys"
-master_key_file = "{folder}/master.key"
+directory = {keys}
+master_key_file = {master_key}
 
 [dns]
 self_test = false          # no resolver here: the routes are fixed, with pins
@@ -329,16 +365,16 @@ range = "127.0.0.0/8"      # the stand-ins
 ports = {ports}
 
 [queue]
-retry_s = [3]
+retry_s = [1]
 warn_after_s = 1
-expire_after_s = 7
+expire_after_s = 4
 
 [[listener]]
 address = "127.0.0.1"
 port = {port}
 tls = "starttls"
-certificate = "{cert}"
-key = "{key}"
+certificate = {cert}
+key = {key}
 
 [[municipality]]
 id = "voorbeeldstad"
@@ -375,7 +411,7 @@ name = "GGZ Sandbox"
 roles = ["geneesheer_directeur", "zorgaanbieder"]
 domains = ["ggz.sandbox.example"]
 state = "verified"
-verified_on = 2026-11-01
+verified_on = {today}
 [partner.route]
 method = "fixed"
 host = "127.0.0.1"
@@ -388,7 +424,7 @@ name = "Kliniek zonder STARTTLS"
 roles = ["zorgaanbieder"]
 domains = ["kliniek.sandbox.example"]
 state = "verified"
-verified_on = 2026-11-01
+verified_on = {today}
 [partner.route]
 method = "fixed"
 host = "127.0.0.1"
@@ -401,7 +437,7 @@ name = "Penitentiaire Inrichting Sandbox"
 roles = ["pi_directeur"]
 domains = ["pi.sandbox.example"]
 state = "verified"
-verified_on = 2026-11-01
+verified_on = {today}
 [partner.route]
 method = "fixed"
 host = "127.0.0.1"

@@ -36,6 +36,7 @@ from gateway.queue.batch import Batch
 from gateway.queue.notice import Desk, header_of
 from gateway.queue.settlement import Settlement
 
+CRASHES_BEFORE_GIVING_UP = 5
 # What a TLSA record that was rolled over since we asked looks like.
 _MAY_BE_STALE = frozenset(
     {TlsResult.VALIDATION_FAILURE, TlsResult.CERTIFICATE_NOT_TRUSTED}
@@ -81,7 +82,8 @@ async def attempt(job: Job, house: House) -> None:
     """Try one leased job once, and write down what came of it.
 
     Raises:
-        LeaseLost: When another worker holds the job by now; nothing was written.
+        LeaseLost: When another worker holds the job by now; nothing was written but
+            the evidence of a copy that the hop has, or may have.
         TemporaryFailure: When a door of ours failed; the lease runs out by itself.
     """
     ports = house.ports
@@ -91,6 +93,12 @@ async def attempt(job: Job, house: House) -> None:
         resumed = settlement.resume(job, house.desk())
         await _write(resumed.batch, ports, resumed.job)
         job = resumed.job
+    if job.crashes >= CRASHES_BEFORE_GIVING_UP and ports.now() >= job.expires_at:
+        # It never came to a result in all its time (G-14): the sender must know. Its
+        # octets may be what we cannot read, so nothing of them is touched.
+        given_up = settlement.give_up(job, house.desk())
+        await _write(given_up.batch, ports, given_up.job)
+        return
     octets = await ports.spool.load(job.message)
     facts = await ports.facts.load_now(job)
     reason = recheck(job, facts, house.policy, ports.now().date())
@@ -100,7 +108,11 @@ async def attempt(job: Job, house: House) -> None:
         return
     outcome = await _deliver(job, octets, house)
     settled = settlement.settle(job, outcome, header_of(octets), house.desk())
-    await _write(settled.batch, ports, settled.job)
+    try:
+        await _write(settled.batch, ports, settled.job)
+    except LeaseLost:  # what the hop has, it has (G-09)
+        await _write(settlement.late(settled), ports)
+        raise
 
 
 async def expire_hold(job: Job, house: House) -> None:

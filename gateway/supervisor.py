@@ -7,6 +7,7 @@ SIGTERM and SIGINT drain and stop; SIGHUP restarts the children one after anothe
 the settings as they are now, or keeps the old ones when those cannot be used.
 """
 
+import contextlib
 import dataclasses
 import os
 import signal
@@ -82,13 +83,16 @@ class Supervisor:
         try:
             os.close(self._write_end)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells us
+            # Sent to the whole group by a terminal: the parent tells us what to do.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             status = child.main(child.name, self._read_end)
         except BaseException as error:  # noqa: BLE001 - nothing may unwind the parent's stack
             self._log("worker-died", worker=child.name, error=type(error).__name__)
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with contextlib.suppress(Exception):  # they may be closed at the far end
+                sys.stdout.flush()
+                sys.stderr.flush()
             os._exit(status)
 
     def _reap(self) -> None:

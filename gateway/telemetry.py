@@ -4,6 +4,7 @@ Event names are a closed list, and so are the field names: whoever wants to log 
 must add it here, where a reviewer asks whether it could hold personal data (INV-8).
 """
 
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -56,6 +57,7 @@ FIELDS = frozenset(
         "error",
         "reason",
         "code",
+        "fault",
         "count",
         "size_octets",
         "ms",
@@ -70,7 +72,8 @@ FIELDS = frozenset(
 def make_log(**bound: str | int) -> Callable[..., None]:
     """A log function `log(event, **fields)`; unknown events and fields are dropped.
 
-    Dropped, not raised: a log line may never be the reason that mail stops.
+    Dropped, not raised: a log line may never be the reason that mail stops. So is one
+    that cannot be written, because the disk is full or nobody reads any more.
     """
     logger = structlog.wrap_logger(
         structlog.WriteLoggerFactory(file=sys.stderr)(),
@@ -85,6 +88,7 @@ def make_log(**bound: str | int) -> Callable[..., None]:
         if event not in EVENTS:
             event, fields = "unlisted-event", {}
         known = {key: value for key, value in fields.items() if key in FIELDS}
-        logger.info(event, **known)
+        with contextlib.suppress(OSError, ValueError):
+            logger.info(event, **known)
 
     return log

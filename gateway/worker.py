@@ -7,30 +7,45 @@ anything: that is `relay`.
 
 import asyncio
 import datetime
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from gateway import relay
-from gateway.model.errors import GatewayError, LeaseLost, TemporaryFailure
-from gateway.model.ids import JobId
+from gateway.model.errors import GatewayError, LeaseLost
 from gateway.model.job import Job
 
 LEASE = datetime.timedelta(seconds=60)
 RENEW_EVERY_S = 15.0
 _IDLE_S = 0.5
-_MOST_AT_ONCE = 20
+MOST_AT_ONCE = 20
 
 Log = Callable[..., None]
+Lease = Callable[
+    [str, int, datetime.datetime, datetime.datetime], Awaitable[Sequence[Job]]
+]
+Use = Callable[[Job, relay.House], Awaitable[None]]
 
 
 class DeliveryLoop:
-    """Leases due jobs and attempts them, at most `_MOST_AT_ONCE` at a time."""
+    """Leases due jobs and attempts them, a bounded number at a time."""
 
-    def __init__(self, house: relay.House, owner: str, log: Log) -> None:
+    def __init__(
+        self,
+        house: relay.House,
+        owner: str,
+        log: Log,
+        *,
+        most_at_once: int = MOST_AT_ONCE,
+        renew_every_s: float = RENEW_EVERY_S,
+    ) -> None:
         self._house = house
         self._owner = owner
         self._log = log
-        self._running: dict[JobId, tuple[int, asyncio.Task[None]]] = {}
+        self._most_at_once = most_at_once
+        self._renew_every_s = renew_every_s
+        # A job may be there twice: when this process slept through its own lease.
+        self._running: dict[asyncio.Task[None], Job] = {}
+        self._taking = asyncio.Lock()
         self._wake = asyncio.Event()
         self._stopping = False
 
@@ -53,7 +68,8 @@ class DeliveryLoop:
         """Take nothing new; let attempts under way end, within `patience_s`."""
         self._stopping = True
         self._wake.set()
-        tasks = [task for _, task in self._running.values()]
+        async with self._taking:  # what is being leased now is to be waited for, too
+            tasks = list(self._running)
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=patience_s)
             for task in late:  # before the dot it is deferred, after it unknown
@@ -62,33 +78,28 @@ class DeliveryLoop:
 
     async def _take(self) -> bool:
         """Lease what is due; answers whether there was anything."""
-        room = _MOST_AT_ONCE - len(self._running)
-        if room <= 0:
+        queue = self._house.ports.queue
+        async with self._taking:
+            try:
+                # Holds first: ending one is quick, and mail may not crowd them out.
+                holds = await self._lease(queue.lease_expired_holds, relay.expire_hold)
+                return await self._lease(queue.lease, relay.attempt) or holds
+            except Exception as error:  # noqa: BLE001 - a bug may not end the loop
+                self._log("queue-unavailable", error=type(error).__name__)
+                return False
+
+    async def _lease(self, lease: Lease, what: Use) -> bool:
+        """Lease as many as there is room for and start on them at once."""
+        room = self._most_at_once - len(self._running)
+        if room <= 0 or self._stopping:
             return False
-        ports, now = self._house.ports, self._house.ports.now()
-        try:
-            jobs = await ports.queue.lease(self._owner, room, now, now + LEASE)
-            holds = await ports.queue.lease_expired_holds(
-                self._owner, room, now, now + LEASE
-            )
-        except TemporaryFailure as error:
-            self._log("queue-unavailable", error=type(error).__name__)
-            return False
+        now = self._house.ports.now()
+        jobs = await lease(self._owner, room, now, now + LEASE)
         for job in jobs:
-            self._start(job, relay.attempt)
-        for job in holds:
-            self._start(job, relay.expire_hold)
-        return bool(jobs or holds)
+            self._running[asyncio.create_task(self._guard(job, what))] = job
+        return bool(jobs)
 
-    def _start(
-        self, job: Job, what: Callable[[Job, relay.House], Awaitable[None]]
-    ) -> None:
-        task = asyncio.create_task(self._guard(job, what))
-        self._running[job.id] = (job.lease_token, task)
-
-    async def _guard(
-        self, job: Job, what: Callable[[Job, relay.House], Awaitable[None]]
-    ) -> None:
+    async def _guard(self, job: Job, what: Use) -> None:
         try:
             await what(job, self._house)
         except LeaseLost:
@@ -98,7 +109,9 @@ class DeliveryLoop:
         except Exception as error:  # noqa: BLE001 - a bug may not stop the others
             self._log("attempt-crashed", job=job.id, error=type(error).__name__)
         finally:
-            del self._running[job.id]
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - we are in it
+            del self._running[task]
             self._wake.set()
 
     async def _rest(self) -> None:
@@ -111,14 +124,15 @@ class DeliveryLoop:
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(RENEW_EVERY_S)
-            leases = {job: token for job, (token, _) in self._running.items()}
+            await asyncio.sleep(self._renew_every_s)
+            # Of a job that is there twice the later lease counts.
+            leases = {job.id: job.lease_token for job in self._running.values()}
             if not leases:
                 continue
             ports = self._house.ports
             try:
                 held = await ports.queue.renew(leases, ports.now() + LEASE)
-            except TemporaryFailure as error:
+            except Exception as error:  # noqa: BLE001 - without renewal copies arise
                 self._log("queue-unavailable", error=type(error).__name__)
                 continue
             for job in leases.keys() - held:

@@ -2,40 +2,49 @@
 
 import asyncio
 import dataclasses
+import hashlib
 import pathlib
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.output import NO, USAGE, Speaker, errors_told
+from gateway.cli.help import Verb, group
+from gateway.cli.output import (
+    NO,
+    USAGE,
+    Speaker,
+    one_of,
+    read_text,
+    speaker_of,
+    written_whole,
+)
 
 if TYPE_CHECKING:
     from gateway.app import Installation
+    from gateway.evidence.verify import Report
+    from gateway.model.ids import MunicipalityId
 
-Json = Annotated[bool, typer.Option("--json", help="JSON.")]
-Whose = Annotated[
-    str | None, typer.Option(help="Gemeente / municipality; _gateway: eigen log.")
-]
+Json = Annotated[bool, typer.Option("--json")]
+Whose = Annotated[str | None, typer.Option()]
 
 
 def export(
     context: typer.Context,
-    path: Annotated[pathlib.Path, typer.Argument(help="BUNDEL.zip")],
+    bundle: Annotated[pathlib.Path, typer.Argument()],
     municipality: Whose = None,
-    message: Annotated[
-        str | None, typer.Option(help="Alleen dit bericht. / Only this message.")
-    ] = None,
-    sealed: Annotated[
-        bool, typer.Option("--sealed", help="Zonder waarden. / Without openings.")
-    ] = False,
+    message: Annotated[str | None, typer.Option()] = None,
+    sealed: Annotated[bool, typer.Option("--sealed")] = False,
     json: Json = False,
 ) -> None:
-    """Schrijf een bundel die offline te controleren is. / Write an offline bundle."""
-    from gateway import app, clock
+    """Write a bundle that is verified offline; the export itself is evidence too."""
+    from gateway import app
     from gateway import export as exporting
 
-    speaker: Speaker = dataclasses.replace(context.obj, json=json)
-    with errors_told(speaker), app.opened(speaker.config_path) as installation:
+    speaker = speaker_of(context, json=json)
+    with (
+        app.opened(speaker.config_path) as installation,
+        written_whole(bundle) as partial,
+    ):
         owner = _owner(speaker, installation, municipality)
         exported = asyncio.run(
             exporting.export_bundle(
@@ -43,53 +52,51 @@ def export(
             )
         )
         if exported is None:
-            speaker.end(NO, speaker.word("export_none"))
-        # Never a half-written bundle: it gets its name when it is whole.
-        partial = path.with_name(f"{path.name}.{clock.new_id()}.part")
+            kind = "no_checkpoint" if message is None else "no_signed_message"
+            speaker.refuse(NO, kind, message or owner)
         partial.write_bytes(exported.octets)
-        partial.replace(path)
-        speaker.say(
-            speaker.word(
-                "export_done",
-                path=path,
-                count=exported.count,
-                size=exported.checkpoint_size,
-            )
-        )
-        speaker.say(speaker.word("export_key", public=exported.key))
-        speaker.give(
-            {
-                "path": str(path),
-                "records": exported.count,
-                "checkpoint": exported.checkpoint_size,
-                "key": exported.key,
-            }
-        )
+    fingerprint = fingerprint_of(exported.key)
+    words = {"path": bundle, "count": exported.count, "size": exported.checkpoint_size}
+    speaker.say(speaker.word("evidence.exported", **words))
+    if not sealed:
+        speaker.say(speaker.word("evidence.personal"))
+    speaker.say(speaker.word("evidence.key", key=exported.key))
+    speaker.say(speaker.word("evidence.fingerprint", fingerprint=fingerprint))
+    speaker.give(
+        {
+            "path": str(bundle),
+            "records": exported.count,
+            "checkpoint": exported.checkpoint_size,
+            "key": exported.key,
+            "fingerprint": fingerprint,
+        }
+    )
+
+
+def fingerprint_of(key: str) -> str:
+    """What stands for a key when it is read aloud (docs/evidence-format.md)."""
+    return f"SHA256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def verify(
     context: typer.Context,
-    path: Annotated[pathlib.Path, typer.Argument(help="BUNDEL.zip")],
-    key: Annotated[
-        str | None, typer.Option(help="Sleutel, vingerafdruk of bestand / key.")
-    ] = None,
-    checkpoint: Annotated[
-        pathlib.Path | None, typer.Option(help="Eerder controlepunt / earlier one.")
-    ] = None,
+    bundle: Annotated[pathlib.Path, typer.Argument()],
+    key: Annotated[str | None, typer.Option()] = None,
+    checkpoint: Annotated[pathlib.Path | None, typer.Option()] = None,
     json: Json = False,
 ) -> None:
-    """Controleer een bundel, zonder netwerk of database. / Verify a bundle, offline."""
+    """Verify a bundle, without network or database; needs no settings."""
     from gateway.evidence import verify as verifier
 
-    speaker: Speaker = dataclasses.replace(context.obj, json=json)
-    with errors_told(speaker):
-        data = path.read_bytes()
-        note = None if checkpoint is None else checkpoint.read_bytes()
-        trust = verifier.Trust(_fingerprint(speaker, key), note)
-        report = verifier.verify_bundle(data, trust)
-        speaker.say(report.text())
-        speaker.give(dataclasses.asdict(report))
-        speaker.end(report.exit_code)
+    speaker = speaker_of(context, json=json)
+    data = bundle.read_bytes()
+    note = None if checkpoint is None else checkpoint.read_bytes()
+    report = verifier.verify_bundle(
+        data, verifier.Trust(_fingerprint(speaker, key), note)
+    )
+    speaker.give(dataclasses.asdict(report))
+    _show_report(speaker, report)
+    speaker.end(report.exit_code)
 
 
 def _fingerprint(speaker: Speaker, key: str | None) -> str | None:
@@ -98,46 +105,81 @@ def _fingerprint(speaker: Speaker, key: str | None) -> str | None:
     if key is None:
         return None
     file = pathlib.Path(key)
+    text = read_text(speaker, file) if _is_file(file) else key
     try:
-        text = file.read_text(encoding="utf-8") if file.is_file() else key
         return verifier.read_trust(text)
-    except (OSError, UnicodeDecodeError, verifier.Bad):
-        speaker.end(USAGE, speaker.word("not_found", what=f"--key {key}"))
+    except verifier.Bad:
+        speaker.refuse(USAGE, "no_key", f"--key {key}")
+
+
+def _is_file(path: pathlib.Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a key is too long for the name of a file
+        return False
+
+
+def _show_report(speaker: Speaker, report: "Report") -> None:
+    """Verdict, what is wrong or what holds; the verifier's own word stands beside."""
+    verdict = speaker.name_of("verified", report.verdict)
+    if speaker.language != "en":
+        verdict += f" [{report.verdict}]"
+    rows = [(speaker.word("evidence.verdict"), verdict)]
+    if report.finding:
+        rows += [
+            (speaker.word("error.place"), report.finding["place"]),
+            (speaker.word("error.problem"), report.finding[speaker.language]),
+        ]
+    facts = report.facts
+    if "counts" in facts:
+        ranges = ", ".join(
+            f"{first}-{past - 1}" if first < past else "-"
+            for first, past in facts["ranges"]
+        )
+        rows += [
+            (speaker.word("evidence.log"), facts["origin"]),
+            (
+                speaker.word("evidence.records"),
+                speaker.word("evidence.ranges", ranges=ranges, **facts["counts"]),
+            ),
+            (speaker.word("evidence.checkpoint"), str(facts["size"])),
+            (speaker.word("evidence.of_key"), facts["fingerprint"]),
+        ]
+    speaker.table(rows)
 
 
 def show_key(
     context: typer.Context, municipality: Whose = None, json: Json = False
 ) -> None:
-    """Toon de publieke sleutel van het log. / Show the public key of the log."""
+    """Show the public key of a log, alone on a line."""
     from gateway import app
     from gateway import export as exporting
 
-    speaker: Speaker = dataclasses.replace(context.obj, json=json)
-    with errors_told(speaker), app.opened(speaker.config_path) as installation:
+    speaker = speaker_of(context, json=json)
+    with app.opened(speaker.config_path) as installation:
         owner = _owner(speaker, installation, municipality)
         key = exporting.log_key(installation, owner)
-        speaker.say(key)
-        speaker.give({"municipality": owner, "key": key})
+    speaker.say(key)
+    fingerprint = fingerprint_of(key)
+    speaker.give({"municipality": owner, "key": key, "fingerprint": fingerprint})
 
 
 def _owner(
     speaker: Speaker, installation: "Installation", municipality: str | None
-) -> Any:
+) -> "MunicipalityId":
     from gateway import app
     from gateway.model.ids import MunicipalityId
 
-    known = installation.config.municipalities
-    owner = MunicipalityId(municipality or next(iter(known)))
-    if owner not in known and owner != app.GATEWAY_LOG:
-        what = f"{owner} ({', '.join(known)}, {app.GATEWAY_LOG})"
-        speaker.end(USAGE, speaker.word("not_found", what=what))
+    known = list(installation.config.municipalities)
+    owner = MunicipalityId(municipality or known[0])
+    logs = [*known, app.GATEWAY_LOG]
+    one_of(speaker, "--municipality", owner, logs, "no_municipality")
     return owner
 
 
 def add_to(app: typer.Typer) -> None:
     """Give the root its verbs."""
-    evidence = typer.Typer(help="Bewijs. / Evidence.", no_args_is_help=True)
-    evidence.command("export")(export)
-    evidence.command("verify")(verify)
-    evidence.command("key")(show_key)
-    app.add_typer(evidence, name="evidence")
+    evidence = group(app, "evidence")
+    evidence.command("export", cls=Verb)(export)
+    evidence.command("verify", cls=Verb)(verify)
+    evidence.command("key", cls=Verb)(show_key)

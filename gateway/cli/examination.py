@@ -1,145 +1,350 @@
-"""What `doctor` looks at: each look gives a finding, whatever it meets."""
+"""What `doctor` looks at: each look gives findings, whatever it meets.
+
+`config check` and `init` share two of the looks: what is still to be filled in, and the
+certificates of the listeners.
+"""
 
 import asyncio
+import contextlib
 import dataclasses
+import datetime
 import pathlib
 import shutil
+import smtplib
 import ssl
+import stat
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from gateway.config import Config
-from gateway.model.errors import ConfigError, GatewayError
+from gateway import clock
+from gateway.cli import fault
+from gateway.cli.output import Speaker
+from gateway.config import Config, Listener, ListenerTls
+from gateway.model.errors import ConfigError, TemporaryFailure
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+    from gateway.app import Installation
 
 _LEAST_FREE = 1024 * 1024 * 1024
-_TOO_OLD_S = 60
+_SOON = datetime.timedelta(days=30)
+_EXAMPLE_PIN = "0" * 64
+_EXAMPLE = ".example"  # RFC 2606: no such name exists
+_ANSWERS_WITHIN_S = 3.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One look: level `ok`, `warn` or `fail`."""
+    """One look: level `ok`, `warn` or `fail`; in the reader's language."""
 
     level: str
-    subject: str
+    subject: str  # for programs: always the same word
+    where: str
     detail: str
     remedy: str = ""
 
+    def as_json(self) -> dict[str, str]:
+        """Its fields, for `--json`."""
+        return dataclasses.asdict(self)
 
-def examine(config_path: str) -> list[Finding]:
+
+class Desk:
+    """Makes findings about one subject from the texts."""
+
+    def __init__(self, speaker: Speaker, subject: str) -> None:
+        self._speaker = speaker
+        self._subject = subject
+
+    def good(self, detail: str, where: str = "") -> Finding:
+        """All is well."""
+        return Finding("ok", self._subject, where or self._name(), detail)
+
+    def bad(self, level: str, key: str, where: str = "", **values: object) -> Finding:
+        """`doctor.<key>.detail` and `.remedy`; the place is that of the subject."""
+        return Finding(
+            level,
+            self._subject,
+            where or self._name(),
+            self._speaker.word(f"doctor.{key}.detail", **values),
+            self._speaker.word(f"doctor.{key}.remedy", **values),
+        )
+
+    def word(self, key: str, **values: object) -> str:
+        """A sentence `doctor.<key>`."""
+        return self._speaker.word(f"doctor.{key}", **values)
+
+    def _name(self) -> str:
+        return self._speaker.word(f"subject.{self._subject}")
+
+
+def examine(speaker: Speaker) -> list[Finding]:
     """Look at everything, in the order in which one would mend it."""
     from gateway import app
 
-    findings = [*_software()]
+    findings = _guarded(speaker, "software", lambda: _software(speaker))
     try:
-        config = app.load_config(config_path)
+        config = app.load_config(speaker.config_path)
         policy = app.load_policy(config)
+        app.load_hashes(config.clients)
     except ConfigError as error:
-        problem = f"{error.place}: {error.problem}"
-        return [*findings, Finding("fail", "config", problem, error.remedy)]
-    findings.append(Finding("ok", "config", f"{config_path} {config.digest[:12]}"))
-    findings.append(Finding("ok", "policy", policy.digest[:12]))
-    for look in (_open_ranges, _disk, _certificates, _installation, _resolver):
-        findings += _guarded(look, config)
+        return [*findings, _of_error(speaker, "config", error)]
+    desk = Desk(speaker, "config")
+    findings.append(desk.good(f"{speaker.config_path} ({config.digest[:12]})"))
+    findings.append(Desk(speaker, "policy").good(policy.digest[:12]))
+    looks: dict[str, Callable[[Speaker, Config], Iterator[Finding]]] = {
+        "config": to_be_filled_in,
+        "ranges": look_at_ranges,
+        "disk": _look_at_disk,
+        "store": _look_at_store,
+        "resolver": _look_at_resolver,
+        "running": _look_whether_it_runs,
+    }
+    for subject, look in looks.items():
+        findings += _guarded(speaker, subject, lambda look=look: look(speaker, config))  # type: ignore[misc]
     return findings
 
 
 def _guarded(
-    look: Callable[[Config], Iterator[Finding]], config: Config
+    speaker: Speaker, subject: str, look: Callable[[], Iterator[Finding]]
 ) -> list[Finding]:
-    subject = look.__name__.strip("_")
+    """What a look finds; when it cannot look, that is a finding."""
+    found: list[Finding] = []
     try:
-        return list(look(config))
-    except ConfigError as error:
-        problem = f"{error.place}: {error.problem}"
-        return [Finding("fail", subject, problem, error.remedy)]
-    except (GatewayError, OSError, ssl.SSLError) as error:
-        return [Finding("fail", subject, f"{type(error).__name__}: {error}")]
+        found.extend(look())
+    except Exception as error:  # noqa: BLE001 - a doctor does not faint
+        found.append(_of_error(speaker, subject, error))
+    return found
 
 
-def _software() -> Iterator[Finding]:
+def _of_error(speaker: Speaker, subject: str, error: Exception) -> Finding:
+    told = fault.describe(speaker, error)
+    detail = told.problem or told.heading
+    return Finding("fail", subject, told.place, detail, told.remedy)
+
+
+def _software(speaker: Speaker) -> Iterator[Finding]:
     from cryptography.hazmat.backends.openssl import backend
     from pysqlite3 import dbapi2
 
+    from gateway import VERSION
     from gateway.store.engine import check_library
 
-    yield Finding("ok", "python", sys.version.split()[0])
-    yield Finding("ok", "openssl (ssl)", ssl.OPENSSL_VERSION)
-    yield Finding("ok", "openssl (cryptography)", backend.openssl_version_text())
-    try:
-        check_library()
-        yield Finding("ok", "sqlite", dbapi2.sqlite_version)
-    except ConfigError as error:
-        yield Finding("fail", "sqlite", error.problem, error.remedy)
+    desk = Desk(speaker, "software")
+    yield desk.good(f"ketenmail {VERSION}, Python {sys.version.split()[0]}")
+    yield desk.good(f"{ssl.OPENSSL_VERSION} (TLS)")
+    yield desk.good(f"{backend.openssl_version_text()} (cryptography)")
+    check_library()
+    yield desk.good(f"SQLite {dbapi2.sqlite_version}")
 
 
-def _open_ranges(config: Config) -> Iterator[Finding]:
-    for item in config.allow_ranges:
-        ports = ",".join(map(str, sorted(item.ports)))
-        detail = f"{item.network} ports {ports}"
-        remedy = "remove net.allow_ranges unless the servers really are there (R20)"
-        yield Finding("warn", "net.allow_ranges", detail, remedy)
+def to_be_filled_in(speaker: Speaker, config: Config) -> Iterator[Finding]:
+    """What only the administrator can know, and is still as in the example."""
+    desk = Desk(speaker, "config")
+    if config.hostname.name.endswith(_EXAMPLE):
+        name = config.hostname.name
+        yield desk.bad("warn", "example_host", "gateway.hostname", name=name)
+    for number, owner in enumerate(config.municipalities.values(), 1):
+        place = f"municipality[{number}]"
+        if any(domain.name.endswith(_EXAMPLE) for domain in owner.sender_domains):
+            yield desk.bad("warn", "example_municipality", place, name=owner.name)
+        if any(pin.spki_sha256 == _EXAMPLE_PIN for pin in owner.route.pins):
+            yield desk.bad("fail", "example_pin", f"{place}.route.pins")
+        for key in ("alternative_person", "alternative_unknown"):
+            if getattr(owner, key) is None:
+                yield desk.bad("warn", "no_alternative", f"{place}.{key}")
+    yield from look_at_certificates(speaker, config)
 
 
-def _disk(config: Config) -> Iterator[Finding]:
-    free = shutil.disk_usage(config.state_dir).free
-    level = "ok" if free > _LEAST_FREE else "fail"
-    yield Finding(
-        level, "disk", f"{free // 2**20} MiB", "" if level == "ok" else "room"
-    )
+def look_at_ranges(speaker: Speaker, config: Config) -> Iterator[Finding]:
+    """Address ranges that are open against the rule (R20)."""
+    desk = Desk(speaker, "ranges")
+    for number, item in enumerate(config.allow_ranges, 1):
+        ports = ", ".join(map(str, sorted(item.ports)))
+        place = f"net.allow_ranges[{number}]"
+        yield desk.bad("warn", "open_range", place, network=item.network, ports=ports)
 
 
-def _certificates(config: Config) -> Iterator[Finding]:
-    import datetime
+def look_at_certificates(speaker: Speaker, config: Config) -> Iterator[Finding]:
+    """Certificate and key of each listener, as the workers will load them."""
+    desk = Desk(speaker, "certificate")
+    for number, listener in enumerate(config.listeners, 1):
+        place = f"listener[{number}]"
+        try:
+            yield from _look_at_certificate(desk, place, listener, config)
+        except OSError as error:  # ssl.SSLError is one
+            if isinstance(error, ssl.SSLError):
+                why = error.reason or "PEM"
+                yield desk.bad("fail", "certificate_unfit", place, why=why)
+                continue
+            told = fault.describe(speaker, error)
+            key = "certificate" if told.place == listener.certificate else "key"
+            detail = f"{told.place}: {told.problem}"
+            remedy = desk.word("no_certificate")
+            where = f"{place}.{key}"
+            yield Finding("fail", "certificate", where, detail, remedy)
 
+
+def _look_at_certificate(
+    desk: Desk, place: str, listener: Listener, config: Config
+) -> Iterator[Finding]:
     from cryptography import x509
 
-    from gateway import clock
+    pem = pathlib.Path(listener.certificate).read_bytes()
+    mode = pathlib.Path(listener.key).stat().st_mode
+    if mode & stat.S_IRWXO:
+        yield desk.bad("fail", "key_open", f"{place}.key", path=listener.key)
+        return
+    pathlib.Path(listener.key).read_bytes()  # ssl does not say which file it misses
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(listener.certificate, listener.key, lambda: b"")
+    if listener.client_ca is not None:
+        context.load_verify_locations(listener.client_ca)
+    certificate = x509.load_pem_x509_certificate(pem)
+    left = certificate.not_valid_after_utc - clock.now()
+    days, where = left.days, f"{place}.certificate"
+    if left < datetime.timedelta(0):
+        yield desk.bad("fail", "certificate_over", where, days=-days)
+    elif left < _SOON:
+        yield desk.bad("warn", "certificate_soon", where, days=days)
+    else:
+        yield desk.good(desk.word("certificate_days", days=days), where)
+    if not _vouches_for(certificate, config.hostname.name):
+        name = config.hostname.name
+        yield desk.bad("warn", "certificate_name", where, name=name)
 
-    for listener in config.listeners:
-        pem = pathlib.Path(listener.certificate).read_bytes()
-        certificate = x509.load_pem_x509_certificate(pem)
-        left = certificate.not_valid_after_utc - clock.now()
-        where = f"{listener.address}:{listener.port}"
-        detail = f"{where}: {left.days} d"
-        if left < datetime.timedelta(days=0):
-            yield Finding("fail", "certificate", detail, "renew it")
-        elif left < datetime.timedelta(days=30):
-            yield Finding("warn", "certificate", detail, "renew it")
-        else:
-            yield Finding("ok", "certificate", detail)
 
+def _vouches_for(certificate: "Certificate", name: str) -> bool:
+    """Whether a client that asks for our name will believe this certificate."""
+    from cryptography import x509
 
-def _installation(config: Config) -> Iterator[Finding]:
-    from gateway import app, clock
-    from gateway.store.evidence import SqlEvidence
-
-    mode = pathlib.Path(config.key_dir).stat().st_mode & 0o077
-    level = "fail" if mode else "ok"
-    yield Finding(level, "key directory", config.key_dir, "chmod 700" if mode else "")
-    installation = app.Installation.open(config)
     try:
-        yield Finding("ok", "store", "schema current")
-        evidence = SqlEvidence(installation.store, "doctor")
-        for origin in asyncio.run(evidence.origins()):
-            latest = asyncio.run(evidence.latest_checkpoint(origin))
-            age = None if latest is None else (clock.now() - latest.at).total_seconds()
-            size = 0 if latest is None else latest.size
-            yield Finding(
-                "ok", "evidence", f"{origin}: {size} signed, {age or '-'} s ago"
-            )
-    finally:
-        installation.close()
+        names = certificate.extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        ).value.get_values_for_type(x509.DNSName)
+    except x509.ExtensionNotFound:
+        return False
+    parent = name.partition(".")[2]
+    return any(found.lower() in {name, f"*.{parent}"} for found in names)
 
 
-def _resolver(config: Config) -> Iterator[Finding]:
+def _look_at_disk(speaker: Speaker, config: Config) -> Iterator[Finding]:
+    desk = Desk(speaker, "disk")
+    free = shutil.disk_usage(config.state_dir).free
+    size = free // 2**20
+    if free > _LEAST_FREE:
+        yield desk.good(desk.word("disk_free", size=size))
+    else:
+        yield desk.bad("fail", "disk_low", config.state_dir, size=size)
+
+
+def _look_at_store(speaker: Speaker, config: Config) -> Iterator[Finding]:
+    """Keys, database, queue and evidence."""
     from gateway import app
 
+    desk = Desk(speaker, "keys")
+    if pathlib.Path(config.key_dir).stat().st_mode & 0o077:
+        yield desk.bad("fail", "keys_open", "keys.directory", path=config.key_dir)
+    with contextlib.closing(app.Installation.open(config)) as installation:
+        yield desk.good(config.key_dir)
+        for owner in (*config.municipalities, app.GATEWAY_LOG):
+            installation.keys.signer(app.log_origin(config, owner))
+        yield Desk(speaker, "store").good(config.store_url)
+        yield from _look_at_queue(speaker, installation)
+        yield from _look_at_partners(speaker, installation)
+        yield from _look_at_evidence(speaker, installation)
+
+
+def _look_at_queue(speaker: Speaker, installation: "Installation") -> Iterator[Finding]:
+    from gateway.model.job import JobState
+    from gateway.store.queue import SqlQueue
+
+    desk = Desk(speaker, "queue")
+    counts = asyncio.run(SqlQueue(installation.store).counts())
+    held = counts[JobState.HELD]
+    waiting = sum(counts.values()) - held - counts[JobState.DONE]
+    yield desk.good(desk.word("queue", waiting=waiting, held=held))
+
+
+def _look_at_partners(
+    speaker: Speaker, installation: "Installation"
+) -> Iterator[Finding]:
+    from gateway.store.partners import SqlPartners
+
+    desk = Desk(speaker, "partners")
+    registered = asyncio.run(SqlPartners(installation.store).list_all())
+    if registered:
+        yield desk.good(desk.word("partners", count=len(registered)))
+    else:
+        yield desk.bad("warn", "no_partners")
+
+
+def _look_at_evidence(
+    speaker: Speaker, installation: "Installation"
+) -> Iterator[Finding]:
+    from gateway.store.evidence import SqlEvidence
+
+    desk = Desk(speaker, "evidence")
+    evidence = SqlEvidence(installation.store, "doctor")
+    for origin in asyncio.run(evidence.origins()):
+        latest = asyncio.run(evidence.latest_checkpoint(origin))
+        if latest is None:
+            yield desk.bad("warn", "unsigned", origin)
+        elif latest.at > clock.now():
+            at = latest.at.isoformat()
+            yield desk.bad("fail", "clock_behind", origin, at=at)
+        else:
+            at = latest.at.isoformat(timespec="seconds")
+            yield desk.good(desk.word("signed", size=latest.size, at=at), origin)
+
+
+def _look_at_resolver(speaker: Speaker, config: Config) -> Iterator[Finding]:
+    from gateway import app
+
+    desk = Desk(speaker, "resolver")
     if not config.dns.self_test:
-        remedy = "set dns.self_test = true; without it nothing in DNS counts as secure"
-        yield Finding("warn", "resolver", "not tested", remedy)
+        yield desk.bad("warn", "resolver_untested", "dns.self_test")
         return
     stub, _ = app.make_resolver(config)
-    asyncio.run(stub.self_test())
-    yield Finding(
-        "ok", "resolver", f"{config.dns.resolver}:{config.dns.port} validates"
-    )
+    where = f"{config.dns.resolver}:{config.dns.port}"
+    try:
+        asyncio.run(stub.self_test())
+    except TemporaryFailure as error:
+        why = str(error).rpartition(": ")[2]
+        yield desk.bad("fail", "resolver_silent", f"dns.resolver {where}", why=why)
+        return
+    yield desk.good(desk.word("resolver", where=where))
+
+
+def _look_whether_it_runs(speaker: Speaker, config: Config) -> Iterator[Finding]:
+    """Whether the listeners answer as a mail server does."""
+    desk = Desk(speaker, "running")
+    for listener in config.listeners:
+        where = f"{listener.address}:{listener.port}"
+        answer = _greeting(listener)
+        if answer == "":
+            yield desk.bad("warn", "not_running", where, path=speaker.config_path)
+        elif answer.startswith(f"220 {config.hostname.name}"):
+            yield desk.good(desk.word("running"), where)
+        else:
+            yield desk.bad("warn", "another", where)
+
+
+def _greeting(listener: Listener) -> str:
+    """The first line of a listener; empty when nothing answers."""
+    try:
+        if listener.tls is ListenerTls.IMPLICIT:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE  # only to see that it is there
+            client: smtplib.SMTP = smtplib.SMTP_SSL(
+                timeout=_ANSWERS_WITHIN_S, context=context
+            )
+        else:
+            client = smtplib.SMTP(timeout=_ANSWERS_WITHIN_S)
+        with contextlib.closing(client):
+            code, text = client.connect(listener.address, listener.port)
+            return f"{code} {text.decode('ascii', 'replace')}"
+    except (OSError, smtplib.SMTPException):
+        return ""

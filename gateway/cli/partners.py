@@ -1,62 +1,94 @@
 """`partners apply`, `partners list` and `partners show`."""
 
 import asyncio
-import dataclasses
 import getpass
 import pathlib
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.output import NO, Speaker, errors_told
+from gateway.cli.help import Verb, group
+from gateway.cli.output import NO, Speaker, read_text, speaker_of
+from gateway.cli.settings import flatten, shown
+from gateway.model.errors import RegistryError
+from gateway.model.ids import RegimeId
 
 if TYPE_CHECKING:
     from gateway.app import Installation
     from gateway.partnerfile import Change, PartnerFile
 
-Json = Annotated[bool, typer.Option("--json", help="JSON.")]
+Json = Annotated[bool, typer.Option("--json")]
 
 
 def apply(
     context: typer.Context,
-    file: Annotated[pathlib.Path, typer.Argument(help="TOML.")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Toon alleen. / Show only.")
-    ] = False,
+    file: Annotated[pathlib.Path, typer.Argument()],
+    dry_run: Annotated[bool, typer.Option("--dry-run")] = False,
     json: Json = False,
 ) -> None:
-    """Maak het register zoals het bestand. / Make the registry as the file says."""
+    """Make the registry as the file says, after showing the difference."""
+    from gateway import app
+
+    speaker = speaker_of(context, json=json)
+    text = read_text(speaker, file)
+    with app.opened(speaker.config_path) as installation:
+        try:
+            listed = _parse(text, installation)
+        except RegistryError as error:
+            place = f"{file}: {error.place}"
+            raise RegistryError(place, error.problem, error.remedy) from error
+        changes = asyncio.run(_apply(installation, listed, dry_run=dry_run))
+    differences = [(change, list(_differences(change))) for change in changes]
+    for change, fields in differences:
+        kind = speaker.word(f"partners.{change.kind.value}")
+        speaker.say(f"{kind}: {change.after.id} ({change.after.name})")
+        for name, before, after in fields:
+            speaker.say(f"  {name}: {shown(before)} -> {shown(after)}")
+    speaker.give(
+        {
+            "applied": not dry_run,
+            "changes": [
+                {
+                    "kind": change.kind.value,
+                    "partner": change.after.id,
+                    "fields": {n: {"before": b, "after": a} for n, b, a in fields},
+                }
+                for change, fields in differences
+            ],
+        }
+    )
+    answer = "dry_run" if dry_run else "applied"
+    answer = answer if changes else "no_changes"
+    speaker.say(speaker.word(f"partners.{answer}", count=len(changes)))
+
+
+def _parse(text: str, installation: "Installation") -> "PartnerFile":
     from gateway import app, partnerfile
 
-    speaker: Speaker = dataclasses.replace(context.obj, json=json)
-    with errors_told(speaker), app.opened(speaker.config_path) as installation:
-        listed = partnerfile.parse_partner_file(
-            file.read_text(encoding="utf-8"),
-            installation.policy.municipalities,
-            app.known_roles(),
-        )
-        changes = asyncio.run(_apply(installation, listed, dry_run=dry_run))
-        for change in changes:
-            _show_change(speaker, change)
-        speaker.give(
-            {
-                "applied": not dry_run,
-                "changes": [
-                    {
-                        "kind": change.kind.value,
-                        "partner": change.after.id,
-                        "fields": list(change.fields),
-                    }
-                    for change in changes
-                ],
-            }
-        )
-        if not changes:
-            speaker.say(speaker.word("no_changes"))
-        elif dry_run:
-            speaker.say(speaker.word("dry_run"))
-        else:
-            speaker.say(speaker.word("applied", count=len(changes)))
+    policy = installation.policy
+    listed = partnerfile.parse_partner_file(
+        text, policy.municipalities, app.known_roles()
+    )
+    check_regimes(listed, app.regimes_of(policy))
+    return listed
+
+
+def check_regimes(listed: "PartnerFile", known: Iterable[RegimeId]) -> None:
+    """A mailbox for a regime that no rule pack has would never get anything.
+
+    Raises:
+        RegistryError: Naming the partner and what there is.
+    """
+    regimes = frozenset(known)
+    for partner in listed.partners:
+        for box in partner.mailboxes:
+            if odd := sorted(box.regimes - regimes):
+                raise RegistryError(
+                    f"partner {partner.id}.mailbox.regimes",
+                    f"has unknown regime {', '.join(odd)}",
+                    f"write a list of some of: {', '.join(sorted(regimes))}",
+                )
 
 
 async def _apply(
@@ -77,92 +109,83 @@ async def _apply(
     return changes
 
 
-def _show_change(speaker: Speaker, change: "Change") -> None:
-    """The difference, field by field."""
-    word = speaker.word(change.kind.value)
-    speaker.say(f"{word}: {change.after.id} ({change.after.name})")
-    for name in change.fields:
-        before = getattr(change.before, name)
-        after = getattr(change.after, name)
-        speaker.say(f"  - {name}: {_shown(before)}")
-        speaker.say(f"  + {name}: {_shown(after)}")
+def _differences(change: "Change") -> Iterable[tuple[str, Any, Any]]:
+    """What differs, under the keys of `partners show`; all that is new when added."""
+    from gateway import operations
 
-
-def _shown(value: object) -> str:
-    if isinstance(value, frozenset | tuple):
-        return ", ".join(sorted(str(item) for item in value))
-    return str(getattr(value, "value", value))
+    after = dict(flatten(operations.describe_partner(change.after)))
+    if change.before is None:
+        return
+    before = dict(flatten(operations.describe_partner(change.before)))
+    for name in sorted({*before, *after} - {"digest"}):
+        pair = (before.get(name), after.get(name))
+        if pair[0] != pair[1]:
+            yield name, *pair
 
 
 def list_all(context: typer.Context, json: Json = False) -> None:
-    """Toon alle partners. / List all partners."""
+    """List all partners."""
     from gateway import app, operations
     from gateway.store.partners import SqlPartners
 
-    speaker: Speaker = dataclasses.replace(context.obj, json=json)
-    with errors_told(speaker), app.opened(speaker.config_path) as installation:
+    speaker = speaker_of(context, json=json)
+    with app.opened(speaker.config_path) as installation:
         partners = asyncio.run(SqlPartners(installation.store).list_all())
-        answers = [operations.describe_partner(partner) for partner in partners]
-        speaker.give(answers)
-        if not answers:
-            speaker.say(speaker.word("partners_none"))
-            return
-        rows: list[tuple[str, ...]] = [("id", "state", "roles", "domains", "route")]
-        rows += [
-            (
-                f"{a['municipality']}/{a['id']}",
-                a["state"],
-                ",".join(a["roles"]),
-                ",".join(a["domains"]),
-                a["route"]["host"] or a["route"]["method"],
-            )
-            for a in answers
-        ]
-        speaker.table(rows)
+    answers = [operations.describe_partner(partner) for partner in partners]
+    speaker.give(answers)
+    if not answers:
+        speaker.say(speaker.word("partners.none"))
+        return
+    names = ("partner", "state", "until", "roles", "domains", "route")
+    rows: list[tuple[object, ...]] = [
+        tuple(speaker.word(f"partners.{name}") for name in names)
+    ]
+    rows += [
+        (
+            f"{a['municipality']}/{a['id']}",
+            speaker.name_of("registration", a["state"]),
+            a["valid_until"] or "-",
+            ", ".join(a["roles"]),
+            ", ".join(a["domains"]) or "-",
+            a["route"]["host"] or a["route"]["method"],
+        )
+        for a in answers
+    ]
+    speaker.table(rows)
 
 
 def show(
     context: typer.Context,
-    partner: Annotated[str, typer.Argument(help="id")],
+    partner: Annotated[str, typer.Argument()],
     json: Json = False,
 ) -> None:
-    """Toon een partner. / Show one partner."""
+    """Show one partner."""
     from gateway import app, operations
     from gateway.store.partners import SqlPartners
 
-    speaker: Speaker = dataclasses.replace(context.obj, json=json)
-    with errors_told(speaker), app.opened(speaker.config_path) as installation:
+    speaker = speaker_of(context, json=json)
+    with app.opened(speaker.config_path) as installation:
         partners = asyncio.run(SqlPartners(installation.store).list_all())
-        found = [
-            operations.describe_partner(p)
-            for p in partners
-            if partner in {p.id, f"{p.municipality}/{p.id}"}
-        ]
-        speaker.give(found)
-        if not found:
-            speaker.end(NO, speaker.word("not_found", what=partner))
-        for answer in found:
-            route = answer.pop("route")
-            rows = [(key, _listed(value)) for key, value in answer.items()]
-            rows += [(f"route.{key}", _listed(v)) for key, v in route.items()]
-            speaker.table(rows)
+    found = [
+        operations.describe_partner(p)
+        for p in partners
+        if partner in {p.id, f"{p.municipality}/{p.id}"}
+    ]
+    speaker.give(found)
+    if not found:
+        known = ", ".join(p.id for p in partners) or "-"
+        speaker.refuse(NO, "no_partner", partner, known=known)
+    for answer in found:
+        _show_one(speaker, answer)
 
 
-def _listed(value: object) -> str:
-    if isinstance(value, list):
-        return ", ".join(
-            f"{item['address']} ({','.join(item['regimes'])})"
-            if isinstance(item, dict)
-            else str(item)
-            for item in value
-        )
-    return "-" if value is None else str(value)
+def _show_one(speaker: Speaker, answer: dict[str, Any]) -> None:
+    speaker.table([(key, shown(value)) for key, value in flatten(answer)])
 
 
 def add_to(app: typer.Typer) -> None:
     """Give the root its verbs."""
-    partners = typer.Typer(help="Ketenpartners. / Partners.", no_args_is_help=True)
-    partners.command("apply")(apply)
-    partners.command("list")(list_all)
-    partners.command("show")(show)
-    app.add_typer(partners, name="partners")
+    partners = group(app, "partners")
+    partners.command("apply", cls=Verb)(apply)
+    partners.command("list", cls=Verb)(list_all)
+    partners.command("show", cls=Verb)(show)

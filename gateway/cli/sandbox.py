@@ -1,144 +1,214 @@
 """`demo`: the sandbox chain; see gateway/demo.py."""
 
+import asyncio
 import contextlib
+import email
+import email.policy
 import pathlib
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.output import FAILED, Speaker, errors_told
+from gateway.cli.help import Verb
+from gateway.cli.output import DONE, FAILED, NO, USAGE, Speaker, speaker_of
 
 if TYPE_CHECKING:
     from gateway.demo import Sample, Sandbox
 
+Json = Annotated[bool, typer.Option("--json")]
 _READY_WITHIN_S = 60
 _OVER_WITHIN_S = 25
+_ACCEPTED = 250
 
 
 def demo(
     context: typer.Context,
-    folder: Annotated[
-        pathlib.Path | None, typer.Option(help="Map / folder (leeg / empty).")
-    ] = None,
-    once: Annotated[
-        bool, typer.Option("--once", help="Stop na de voorbeelden. / Stop after them.")
-    ] = False,
+    folder: Annotated[pathlib.Path | None, typer.Option()] = None,
+    once: Annotated[bool, typer.Option("--once")] = False,
+    json: Json = False,
 ) -> None:
-    """Draai een zandbak met partners op loopback. / Run a sandbox chain on loopback."""
+    """Run a sandbox chain on loopback; `--json` implies `--once`."""
+    speaker = speaker_of(context, json=json)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    if folder is not None and folder.is_dir() and any(folder.iterdir()):
+        speaker.refuse(USAGE, "not_empty", f"--folder {folder}")
+    place = folder or pathlib.Path(tempfile.mkdtemp(prefix="ketenmail-demo-"))
+    once = once or json
+    try:
+        as_said = _run(speaker, place.resolve(), once=once)
+    except KeyboardInterrupt:
+        as_said = True  # Ctrl-C is how one ends it
+    if folder is None and once:
+        shutil.rmtree(place)
+    else:
+        speaker.say("\n" + speaker.word("demo.bye", folder=place))
+    speaker.end(DONE if as_said else NO)
+
+
+def _as_interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _run(speaker: Speaker, place: pathlib.Path, *, once: bool) -> bool:
+    """The whole demonstration; answers whether everything went as it says."""
     from gateway import app, demo
 
-    speaker: Speaker = context.obj
-    place = folder or pathlib.Path(tempfile.mkdtemp(prefix="ketenmail-demo-"))
-    with errors_told(speaker):
-        sandbox = demo.lay_out(place.resolve())
-        speaker.say(speaker.word("demo_start", folder=sandbox.folder))
-        app.create(app.load_config(str(sandbox.config)))
-        _run(speaker, sandbox, "partners", "apply", str(sandbox.partners))
-        with demo.run_stands(sandbox), _gateway(speaker, sandbox):
-            for sample in demo.SAMPLES:
-                _play(speaker, sandbox, sample)
-            _show_inbox(speaker, sandbox)
-            if not once:
-                _invite(speaker, sandbox)
-                with contextlib.suppress(KeyboardInterrupt):
-                    signal.pause()
-        if folder is None and once:
-            shutil.rmtree(place)
-        else:
-            speaker.say("\n" + speaker.word("demo_bye", folder=sandbox.folder))
+    sandbox = demo.lay_out(place)
+    speaker.say(speaker.word("demo.start", folder=sandbox.folder))
+    app.create(app.load_config(str(sandbox.config)))
+    _verb(speaker, sandbox, "partners", "apply", str(sandbox.partners))
+    with demo.run_stands(sandbox), _gateway(speaker, sandbox):
+        played = [_play(speaker, sandbox, sample) for sample in demo.SAMPLES]
+        notices = _show_notices(speaker, sandbox)
+        bundle = _prove(speaker, sandbox, played[-1]["reference"])
+        as_said = bundle == DONE and all(one["as_said"] for one in played)
+        speaker.say("\n" + speaker.word(f"demo.{'as_said' if as_said else 'other'}"))
+        speaker.give(
+            {
+                "as_said": as_said,
+                "samples": played,
+                "notices": notices,
+                "evidence_verified": bundle == DONE,
+            }
+        )
+        if not once:
+            _invite(speaker, sandbox)
+            signal.pause()
+    return as_said
 
 
-def _command(sandbox: "Sandbox", language: str, *words: str) -> list[str]:
-    start = [sys.executable, "-m", "gateway", "--lang", language]
+def _command(speaker: Speaker, sandbox: "Sandbox", *words: str) -> list[str]:
+    start = [sys.executable, "-m", "gateway", "--lang", speaker.language]
     return [*start, "--config", str(sandbox.config), *words]
 
 
-def _run(speaker: Speaker, sandbox: "Sandbox", *words: str) -> None:
-    command = _command(sandbox, speaker.language, *words)
-    subprocess.run(command, check=True)  # noqa: S603 - our own verb
+def _verb(speaker: Speaker, sandbox: "Sandbox", *words: str) -> int:
+    """Run a verb as one would at the terminal, and show it; answers its status."""
+    speaker.say(f"\n$ {_typed(sandbox)} {shlex.join(words)}")
+    command = _command(speaker, sandbox, *words)
+    output = subprocess.DEVNULL if speaker.json else None
+    return subprocess.run(command, check=False, stdout=output).returncode  # noqa: S603
+
+
+def _typed(sandbox: "Sandbox") -> str:
+    """How this user calls a verb for the sandbox."""
+    called = pathlib.Path(sys.argv[0])
+    ours = [str(called)] if called.name == "ketenmail" else ["python", "-m", "gateway"]
+    return shlex.join([*ours, "--config", str(sandbox.config)])
 
 
 @contextlib.contextmanager
 def _gateway(speaker: Speaker, sandbox: "Sandbox") -> Iterator[None]:
-    """Run `serve` while the block lasts; its log goes to a file in the sandbox."""
+    """Run `serve` while the block lasts; its log goes to a file in the sandbox.
+
+    In a session of its own, so that Ctrl-C reaches only us and it ends in good order;
+    should we be killed, the kernel ends it (setpriv is of util-linux).
+    """
     from gateway import demo
 
-    with (sandbox.folder / "gateway.log").open("wb") as log:
+    setpriv = shutil.which("setpriv")
+    guard = [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    path = sandbox.folder / "gateway.log"
+    with path.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - our own verb
-            _command(sandbox, speaker.language, "serve"),
+            [*guard, *_command(speaker, sandbox, "serve")],
             stderr=log,
             start_new_session=True,
         )
-        try:
-            deadline = time.monotonic() + _READY_WITHIN_S
-            while not demo.answers(sandbox.port):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    what = f"serve, {sandbox.folder / 'gateway.log'}"
-                    speaker.end(FAILED, speaker.word("failed", what=what))
-                time.sleep(0.1)
-            yield
-        finally:
-            process.terminate()
-            process.wait(60)
+    try:
+        deadline = time.monotonic() + _READY_WITHIN_S
+        while not demo.answers(sandbox.port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                speaker.refuse(FAILED, "demo", str(path))
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(60)
 
 
-def _play(speaker: Speaker, sandbox: "Sandbox", sample: "Sample") -> None:
+def _play(speaker: Speaker, sandbox: "Sandbox", sample: "Sample") -> dict[str, Any]:
     """Send one sample, wait until it is decided, and say what happened and why."""
     from gateway import demo
 
-    speaker.say(f"\n== {sample.title[0 if speaker.language == 'nl' else 1]}")
+    title = sample.title[0 if speaker.language == "nl" else 1]
+    speaker.say(f"\n== {title}")
     speaker.say(f"   {demo.SENDER} -> {sample.recipient}")
     code, text = demo.submit(sandbox, sample)
+    reply = speaker.word("demo.reply")
     for number, line in enumerate(text.splitlines()):
-        lead = speaker.word("demo_reply") if number == 0 else ""
-        speaker.say(f"   {lead:10} {code} {line}")
-    if code != 250:  # noqa: PLR2004
-        outcome = speaker.word("demo_refused")
+        lead = f"{reply}:" if number == 0 else ""
+        speaker.say(f"   {lead:<10} {code} {line}")
+    reference = text.split()[-1]
+    if code == _ACCEPTED:
+        outcome, reason, sentence = _outcome(speaker, sandbox, reference)
     else:
-        outcome = _outcome(speaker, sandbox, text.split()[-1])
-    speaker.say(f"   {speaker.word('demo_outcome'):10} {outcome}")
+        outcome, reason = "refused", text.split()[1]
+        sentence = speaker.word("demo.refused")
+    as_said = (outcome, reason) == (sample.outcome, sample.code)
+    speaker.say(f"   {speaker.word('demo.outcome') + ':':<10} {sentence}")
+    if not as_said:
+        said = f"{sample.outcome} {sample.code}".strip()
+        speaker.say(f"   {speaker.word('demo.not_as_said', said=said)}")
+    return {
+        "title": title,
+        "recipient": sample.recipient,
+        "reply": code,
+        "reference": reference,
+        "outcome": outcome,
+        "code": reason,
+        "sentence": sentence,
+        "as_said": as_said,
+    }
 
 
-def _outcome(speaker: Speaker, sandbox: "Sandbox", reference: str) -> str:
-    """Wait for the terminal state; a partner that is not in order takes a few tries."""
+def _outcome(
+    speaker: Speaker, sandbox: "Sandbox", reference: str
+) -> tuple[str, str, str]:
+    """Wait for the terminal state; a partner that is not in order takes a few tries.
+
+    Returns:
+        Outcome, code of the reason, sentence.
+    """
     deadline = time.monotonic() + _OVER_WITHIN_S
-    trace: dict[str, Any] = {}
+    trace: dict[str, Any] = {"jobs": [], "records": []}
     while time.monotonic() < deadline:
         trace = _trace(sandbox, reference)
         if trace["jobs"] and all(job["state"] == "done" for job in trace["jobs"]):
             break
         time.sleep(0.2)
-    events = {record["event"]: record for record in trace["records"]}
-    if "delivered" in events:
-        facts = events["delivered"]["facts"]
-        return speaker.word(
-            "demo_delivered",
-            host=facts["hops/1/host"],
-            mechanism=facts["hops/1/mechanism"],
-            version=facts["hops/1/tls_version"],
-        )
-    last = events.get("failed") or events.get("expired")
-    cause = _cause(speaker, (last or events.get("deferred") or {"facts": {}})["facts"])
-    return speaker.word("demo_failed" if last else "demo_waiting", cause=cause)
+    facts = {record["event"]: record["facts"] for record in trace["records"]}
+    if "delivered" in facts:
+        found = facts["delivered"]
+        names = {"host": "host", "mechanism": "mechanism", "version": "tls_version"}
+        values = {name: found[f"hops/1/{fact}"] for name, fact in names.items()}
+        return "delivered", "", speaker.word("demo.delivered", **values)
+    last = facts.get("failed") or facts.get("expired")
+    code, cause = _cause(speaker, last or facts.get("deferred") or {})
+    if last is None:
+        return "waiting", code, speaker.word("demo.waiting", cause=cause)
+    return "failed", code, speaker.word("demo.failed", cause=cause)
 
 
-def _cause(speaker: Speaker, facts: dict[str, Any]) -> str:
+def _cause(speaker: Speaker, facts: Mapping[str, Any]) -> tuple[str, str]:
     from gateway.texts import render
 
     code = facts.get("recipients/1/code")
-    return "-" if code is None else f"{code}: {render.sentence(code, speaker.language)}"
+    if code is None:
+        return "", "-"
+    return code, f"{code}: {render.sentence(code, speaker.language)}"
 
 
 def _trace(sandbox: "Sandbox", reference: str) -> dict[str, Any]:
-    import asyncio
-
     from gateway import app, operations
     from gateway.model.ids import MessageId
     from gateway.store.evidence import SqlEvidence
@@ -153,40 +223,96 @@ def _trace(sandbox: "Sandbox", reference: str) -> dict[str, Any]:
         return operations.describe_trace(of, records, jobs)
 
 
-def _show_inbox(speaker: Speaker, sandbox: "Sandbox") -> None:
+def _show_notices(speaker: Speaker, sandbox: "Sandbox") -> list[str]:
+    """What the sender found in his mailbox; answers the subjects."""
+    from gateway import demo
+
     inbox = sandbox.stand("inbox")
+    ends = sum(sample.outcome == "failed" for sample in demo.SAMPLES)
     deadline = time.monotonic() + _OVER_WITHIN_S
-    while not inbox.received and time.monotonic() < deadline:
+    while sum(b"Action: failed" in octets for octets in inbox.received) < ends:
+        if time.monotonic() > deadline:
+            break
         time.sleep(0.2)
-    speaker.say("\n" + speaker.word("demo_inbox", count=len(inbox.received)))
+    speaker.say("\n== " + speaker.word("demo.inbox", count=len(inbox.received)))
+    subjects = []
     for number, octets in enumerate(inbox.received, 1):
         path = sandbox.folder / f"notice-{number}.eml"
         path.write_bytes(octets)
-        speaker.say(f"   {path}")
+        notice = email.message_from_bytes(octets, policy=email.policy.default)
+        subjects.append(str(notice["Subject"]))
+        speaker.say(f"   {path.name}: {subjects[-1]}")
+    return subjects
+
+
+def _prove(speaker: Speaker, sandbox: "Sandbox", reference: str) -> int:
+    """Export the evidence and verify it offline, as an auditor would."""
+    speaker.say("\n== " + speaker.word("demo.evidence"))
+    _wait_until_signed(sandbox, reference)
+    bundle, key = sandbox.folder / "bewijs.zip", sandbox.folder / "log.pub"
+    _verb(speaker, sandbox, "evidence", "export", str(bundle))
+    from gateway import app
+    from gateway import export as exporting
+
+    with app.opened(str(sandbox.config)) as installation:
+        owner = next(iter(installation.config.municipalities))
+        public = exporting.log_key(installation, owner)
+        key.write_text(f"{public}\n", encoding="utf-8")
+    return _verb(speaker, sandbox, "evidence", "verify", str(bundle), "--key", str(key))
+
+
+def _wait_until_signed(sandbox: "Sandbox", reference: str) -> None:
+    """Until all records of a message have their place in the signed log."""
+    deadline = time.monotonic() + _OVER_WITHIN_S
+    while time.monotonic() < deadline:
+        records = _trace(sandbox, reference)["records"]
+        indexes = [record["index"] for record in records]
+        if None not in indexes and _signed(sandbox) > max(indexes):
+            return
+        time.sleep(0.2)
+
+
+def _signed(sandbox: "Sandbox") -> int:
+    """The size of the newest checkpoint."""
+    from gateway import app, demo
+    from gateway.model.ids import MunicipalityId
+    from gateway.store.evidence import SqlEvidence
+
+    with app.opened(str(sandbox.config)) as installation:
+        origin = app.log_origin(installation.config, MunicipalityId(demo.MUNICIPALITY))
+        evidence = SqlEvidence(installation.store, "demo")
+        checkpoint = asyncio.run(evidence.latest_checkpoint(origin))
+    return 0 if checkpoint is None else checkpoint.size
 
 
 def _invite(speaker: Speaker, sandbox: "Sandbox") -> None:
-    ketenmail = f"{pathlib.Path(sys.argv[0])} --config {sandbox.config}"
-    speaker.say("\n" + speaker.word("demo_try"))
-    speaker.say(
-        f"   swaks --server 127.0.0.1:{sandbox.port} --tls --helo mail.voorbeeldstad"
-        ".example --from j.devries@voorbeeldstad.example --to"
-        " crisisdienst@ggz.sandbox.example --header 'Subject: proef' --body 'proef'"
-    )
-    speaker.say("\n" + speaker.word("demo_more"))
+    from gateway import demo
+
+    speaker.say("\n" + speaker.word("demo.try"))
+    body = speaker.word("demo.body")
+    swaks = [
+        *("swaks", "--server", f"127.0.0.1:{sandbox.port}", "--tls"),
+        *("--helo", "mail.voorbeeldstad.example", "--from", demo.SENDER),
+        *("--to", "crisisdienst@ggz.sandbox.example"),
+        *("--header", f"Subject: {body}", "--body", body),
+    ]
+    speaker.say(f"   {shlex.join(swaks)}")
+    if shutil.which("swaks") is None:
+        speaker.say(f"   ({speaker.word('demo.no_swaks')})")
+    speaker.say("\n" + speaker.word("demo.more"))
+    reference = speaker.word("demo.reference")
     for verb in (
         "queue list",
-        "message trace REFERENTIE",
+        f"message trace {reference}",
         "partners list",
         "route explain crisisdienst@ggz.sandbox.example --regime wvggz",
-        "evidence export bewijs.zip",
+        "config show",
         "doctor",
     ):
-        speaker.say(f"   {ketenmail} {verb}")
-    speaker.say("\n" + speaker.word("demo_stop"))
-    sys.stdout.flush()
+        speaker.say(f"   {_typed(sandbox)} {verb}")
+    speaker.say("\n" + speaker.word("demo.stop"))
 
 
 def add_to(app: typer.Typer) -> None:
     """Give the root its verb."""
-    app.command()(demo)
+    app.command(cls=Verb)(demo)

@@ -1,189 +1,181 @@
-"""`init`, `serve`, `doctor`, `config check` and `config show`."""
+"""`init`, `serve` and `doctor`."""
 
-import dataclasses
+import contextlib
+import errno
+import os
 import pathlib
-from typing import Annotated, Any
+import socket
+import time
+from collections.abc import Iterable
+from typing import Annotated
 
 import typer
 
-from gateway.cli.output import DONE, NO, Speaker, errors_told
+from gateway.cli import examination, fault
+from gateway.cli.help import Verb
+from gateway.cli.output import DONE, NO, USAGE, Speaker, speaker_of
+from gateway.config import Config
+from gateway.model.errors import ConfigError
 
-Json = Annotated[bool, typer.Option("--json", help="JSON.")]
+Json = Annotated[bool, typer.Option("--json")]
+_PORT_WITHIN_S = 10.0
+_EXAMPLE_HOST = "ketenmail.voorbeeldstad.example"
 
 
 def init(
     context: typer.Context,
-    hostname: Annotated[
-        str, typer.Option(help="Naam van deze gateway / name of this gateway.")
-    ] = "ketenmail.voorbeeldstad.example",
+    hostname: Annotated[str, typer.Option()] = _EXAMPLE_HOST,
     json: Json = False,
 ) -> None:
-    """Maak instellingen, sleutels en database. / Create settings, keys, database."""
+    """Create settings, keys and database; what is there stays as it is."""
     from gateway import app
 
-    speaker: Speaker = dataclasses.replace(context.obj, json=json)
-    with errors_told(speaker):
-        made, kept = [], []
-        path = pathlib.Path(speaker.config_path)
-        if path.exists():
-            kept.append(str(path))
-        else:
-            _write_settings(path, hostname)
-            made.append(str(path))
-        made += app.create(app.load_config(str(path)))
-        for what in kept:
-            speaker.say(speaker.word("kept", what=what))
-        for what in made:
-            speaker.say(speaker.word("created", what=what))
-        speaker.say(speaker.word("init_next", path=path))
-        speaker.give({"created": made, "kept": kept})
+    speaker = speaker_of(context, json=json)
+    made, kept = [], []
+    path = pathlib.Path(speaker.config_path)
+    if path.exists():
+        kept.append(str(path))
+    else:
+        _write_settings(speaker, path, hostname)
+        made.append(str(path))
+    config = app.load_config(str(path))
+    made += app.create(config)
+    for what in kept:
+        speaker.say(speaker.word("init.kept", what=what))
+    for what in made:
+        speaker.say(speaker.word("init.created", what=what))
+    todo = [*examination.to_be_filled_in(speaker, config)]
+    speaker.say("\n" + speaker.word("init.todo", path=path))
+    steps = [f"{one.where}: {one.detail}. {one.remedy}" for one in todo]
+    if os.geteuid() == 0:
+        places = " ".join([str(path), config.master_key, config.key_dir])
+        places += f" {config.state_dir}"
+        steps.append(speaker.word("init.as_root", places=places))
+    steps += [
+        speaker.word(f"init.{step}", command=f"ketenmail --config {path}")
+        for step in ("check", "partners", "start")
+    ]
+    for number, step in enumerate(steps, 1):
+        speaker.say(f"  {number}. {step}")
+    speaker.give(
+        {"created": made, "kept": kept, "todo": [one.as_json() for one in todo]}
+    )
 
 
-def _write_settings(path: pathlib.Path, hostname: str) -> None:
-    """The example settings with this host's name and folders beside the file."""
+def _write_settings(speaker: Speaker, path: pathlib.Path, hostname: str) -> None:
+    """The example settings with this host's name and folders beside the file.
+
+    A file that could not be used is not written.
+    """
     from gateway import app
+    from gateway.config import parse
 
-    example = app.data_folder("deploy").joinpath("gateway.toml")
-    text = example.read_text(encoding="utf-8")
-    folder = path.resolve().parent
-    state = "/var/lib/ketenmail"
+    example = app.data_folder("policies").joinpath("gateway.example.toml")
+    text = example.read_text(encoding="utf-8").replace(_EXAMPLE_HOST, hostname)
+    folder = path.absolute().parent
     if folder != pathlib.Path("/etc/ketenmail"):
-        text = text.replace("/etc/ketenmail", str(folder))
-        text = text.replace(state, str(folder / "state"))
-    text = text.replace("ketenmail.voorbeeldstad.example", hostname)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o640)
-    path.write_text(text, encoding="utf-8")
+        plain = str(folder).replace("\\", "\\\\").replace('"', '\\"')
+        for shipped, beside in (
+            ("/var/lib/ketenmail-keys", "keys"),
+            ("/var/lib/ketenmail", "state"),
+            ("/etc/ketenmail", ""),
+        ):
+            text = text.replace(shipped, f"{plain}/{beside}".rstrip("/"))
+    try:
+        parse(text)
+    except ConfigError as error:
+        if error.place != "gateway.hostname":
+            raise
+        speaker.refuse(USAGE, "no_hostname", f"--hostname {hostname}")
+    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
-def serve(context: typer.Context) -> None:
-    """Draai de gateway tot SIGTERM. / Run the gateway until SIGTERM."""
+def serve(context: typer.Context, json: Json = False) -> None:
+    """Run the gateway until SIGTERM; its log is JSON in any case."""
     from gateway import app, telemetry
     from gateway.supervisor import Main, Supervisor
 
-    speaker: Speaker = context.obj
+    speaker = speaker_of(context, json=json)
+    running = False
 
     def load() -> list[tuple[str, Main]]:
-        config = app.load_config(speaker.config_path)
-        app.check_start(config)
+        """The processes of the settings as they are now; also run at each reload."""
+        nonlocal running
+        try:
+            config = app.load_config(speaker.config_path)
+            app.check_start(config)
+            app.load_hashes(config.clients)
+            _check_listeners(speaker, config)
+            if not running:
+                _check_ports(config)
+        except Exception as error:
+            if running:  # the supervisor keeps the old ones; say here what is wrong
+                fault.tell(speaker, error)
+            raise
+        running = True
         return app.processes(config)
 
-    with errors_told(speaker):
-        status = Supervisor(load, telemetry.make_log(worker="supervisor")).run()
-        speaker.end(status)
+    speaker.end(Supervisor(load, telemetry.make_log(worker="supervisor")).run())
 
 
-def config_check(context: typer.Context, json: Json = False) -> None:
-    """Controleer de instellingen en regels. / Check settings and rule packs."""
-    from gateway import app
-
-    speaker: Speaker = dataclasses.replace(context.obj, json=json)
-    with errors_told(speaker):
-        config = app.load_config(speaker.config_path)
-        policy = app.load_policy(config)
-        app.load_hashes(config.clients)
-        speaker.say(speaker.word("config_ok", path=speaker.config_path))
-        warnings = _config_warnings(config)
-        for warning in warnings:
-            speaker.say(f"{speaker.word('doctor_warn')}: {warning}")
-        speaker.give(
-            {
-                "ok": True,
-                "config": config.digest,
-                "policy": policy.digest,
-                "warnings": warnings,
-            }
-        )
+def _check_listeners(speaker: Speaker, config: Config) -> None:
+    """A certificate that cannot be used would end each worker as soon as it starts."""
+    for finding in examination.look_at_certificates(speaker, config):
+        if finding.level == "fail":
+            raise ConfigError(finding.where, finding.detail, finding.remedy)
 
 
-def _config_warnings(config: Any) -> list[str]:
-    warnings = [
-        f"municipality {m.id}: alternative_person / alternative_unknown: ontbreekt /"
-        " missing (R23)"
-        for m in config.municipalities.values()
-        if m.alternative_person is None or m.alternative_unknown is None
-    ]
-    if config.allow_ranges:
-        ranges = ", ".join(str(item.network) for item in config.allow_ranges)
-        warnings.append(f"net.allow_ranges: {ranges} (R20)")
-    return warnings
+def _check_ports(config: Config) -> None:
+    """Refuse a port that is not free: workers share it, with whoever else has it.
 
-
-def config_show(context: typer.Context, json: Json = False) -> None:
-    """Toon alle waarden en waar ze vandaan komen. / Show values and their origin."""
-    from gateway import app
-
-    speaker: Speaker = dataclasses.replace(context.obj, json=json)
-    with errors_told(speaker):
-        config = app.load_config(speaker.config_path)
-        shown = _plain(config)
-        del shown["text"]
-        speaker.give(shown)
-        rows: list[tuple[str, ...]] = []
-        _flatten("", shown, rows)
-        written = config.text
-        speaker.table(
-            [
-                (key, value, "file" if key.rsplit(".", 1)[-1] in written else "default")
-                for key, value in rows
-            ]
-        )
-
-
-def _plain(value: Any) -> Any:
-    """A frozen value as JSON-able data; sets are sorted."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {
-            f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)
-        }
-        return next(iter(fields.values())) if len(fields) == 1 else fields
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, frozenset):
-        return sorted((_plain(item) for item in value), key=str)
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    if isinstance(value, bool | int | str) or value is None:
-        return value
-    return str(getattr(value, "value", value))
-
-
-def _flatten(prefix: str, value: Any, rows: list[tuple[str, ...]]) -> None:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _flatten(f"{prefix}.{key}" if prefix else key, item, rows)
-    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        for number, item in enumerate(value, 1):
-            _flatten(f"{prefix}[{number}]", item, rows)
-    else:
-        rows.append((prefix, str(value)))
+    A predecessor that was just ended gets a little time to let go.
+    """
+    deadline = time.monotonic() + _PORT_WITHIN_S
+    for number, listener in enumerate(config.listeners, 1):
+        family = socket.AF_INET6 if ":" in listener.address else socket.AF_INET
+        while True:
+            with contextlib.closing(socket.socket(family)) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((listener.address, listener.port))
+                    break
+                except OSError as error:
+                    taken = error.errno == errno.EADDRINUSE
+                    if not taken or time.monotonic() > deadline:
+                        place = f"listener[{number}] {listener.address}"
+                        error.filename = f"{place}:{listener.port}"
+                        raise
+            time.sleep(0.1)
 
 
 def doctor(context: typer.Context, json: Json = False) -> None:
-    """Onderzoek de installatie. / Examine the installation."""
-    from gateway.cli import examination
-
-    speaker: Speaker = dataclasses.replace(context.obj, json=json)
-    findings = examination.examine(speaker.config_path)
-    words = {level: speaker.word(f"doctor_{level}") for level in ("ok", "warn", "fail")}
-    speaker.table([(words[f.level], f.subject, f.detail) for f in findings])
-    for finding in findings:
-        if finding.remedy:
-            remedy = f"{speaker.word('remedy')} ({finding.subject}): {finding.remedy}"
-            speaker.say(remedy)
+    """Examine the installation."""
+    speaker = speaker_of(context, json=json)
+    findings = examination.examine(speaker)
+    show_findings(speaker, findings)
     fails = sum(f.level == "fail" for f in findings)
     warns = sum(f.level == "warn" for f in findings)
-    speaker.say(speaker.word("doctor_summary", fails=fails, warns=warns))
-    speaker.give([dataclasses.asdict(finding) for finding in findings])
+    speaker.say("\n" + speaker.word("doctor.summary", fails=fails, warns=warns))
+    speaker.give([finding.as_json() for finding in findings])
     speaker.end(NO if fails else DONE)
+
+
+def show_findings(speaker: Speaker, findings: Iterable[examination.Finding]) -> None:
+    """A line for each; below it the remedy, where there is one."""
+    words = {level: speaker.word(f"level.{level}") for level in ("ok", "warn", "fail")}
+    remedy = speaker.word("error.remedy")
+    width = max(map(len, words.values()))
+    for one in findings:
+        speaker.say(f"{words[one.level]:<{width}}  {one.where}: {one.detail}")
+        if one.remedy:
+            speaker.say(f"{'':<{width}}  {remedy}: {one.remedy}")
 
 
 def add_to(app: typer.Typer) -> None:
     """Give the root its verbs."""
-    app.command()(init)
-    app.command()(serve)
-    app.command()(doctor)
-    config = typer.Typer(help="Instellingen. / Settings.", no_args_is_help=True)
-    config.command("check")(config_check)
-    config.command("show")(config_show)
-    app.add_typer(config, name="config")
+    app.command(cls=Verb)(init)
+    app.command(cls=Verb)(serve)
+    app.command(cls=Verb)(doctor)

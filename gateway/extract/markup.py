@@ -13,7 +13,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 # A line end before each block, so that two cells do not become one word. In front of
 # the tag it can do no harm inside attributes, comments or scripts.
 _BLOCK = re.compile(
-    r"(?=</?(?:p|div|br|hr|t[dhr]|table|caption|li|[ou]l|d[ltd]|h[1-6]|pre|address|"
+    r"<(?=/?(?:p|div|br|hr|t[dhr]|table|caption|li|[ou]l|d[ltd]|h[1-6]|pre|address|"
     r"blockquote|center|section|article|header|footer|main|nav|aside|fieldset|legend|"
     r"form|option|button|textarea|figure|figcaption|title|body)[\s/>])",
     re.IGNORECASE,
@@ -47,7 +47,7 @@ def meta_charset(octets: bytes) -> str | None:
 
 def read_html(html: str) -> Markup:
     """Split an HTML text in visible and hidden text."""
-    spaced = _BLOCK.sub("\n", html)
+    spaced = _BLOCK.sub("\n<", html)
     if _is_too_deep(spaced):
         return Markup(_ANY_TAG.sub(" ", spaced), "", complete=False)
     tree = LexborHTMLParser(spaced)

@@ -230,10 +230,20 @@ class _Reading:
                 continue
             if nested and part.kind not in _REPORT_TYPES:
                 self.walk(child, depth + 1)
+                self._encoded_message(part, child, depth)
             else:
                 for name, value in child.items() if nested else ():
                     self.add(f"text/{part.number}", f"{name}: {decode_field(value)}")
                 self.tree(child, depth + 1)
+
+    def _encoded_message(
+        self, part: _Part, child: "Message[str, str]", depth: int
+    ) -> None:
+        """A message in base64 is not allowed, yet programs open it."""
+        payload = child.get_payload()
+        if _encoding(part.message) == "base64" and isinstance(payload, str):
+            octets = decode_base64(payload.encode("utf-8", "surrogateescape"))
+            self.walk(_parse(octets, self), depth + 1)
 
     def _leaf(self, part: _Part, depth: int) -> None:
         octets = _octets(part)

@@ -144,9 +144,7 @@ class ValidatingResolver:
             raise TemporaryFailure(f"DNS self-test: {broken.detail}")
 
 
-def _lookup_of(
-    response: dns.message.Message, *, may_be_secure: bool
-) -> Lookup[Rows]:
+def _lookup_of(response: dns.message.Message, *, may_be_secure: bool) -> Lookup[Rows]:
     """One response as a value.
 
     Raises:

@@ -99,13 +99,11 @@ def decide(  # noqa: PLR0913, PLR0917 - the seven things a decision depends on
 
 def _verdict(case: Case) -> Verdict:
     row = next(row for row in case.policy.rows if _TESTS[row.when](case))
-    match row.action:
-        case Action.REFUSE:
-            return Refuse(case.recipient, row.id, _reason(row, case))
-        case Action.HOLD:
-            return Hold(case.recipient, row.id, _reason(row, case))
-        case Action.RELAY_BEST | Action.RELAY_OWN | Action.RELAY_PARTNER:
-            return _relay(row, case)
+    if row.action is Action.REFUSE:
+        return Refuse(case.recipient, row.id, _reason(row, case))
+    if row.action is Action.HOLD:
+        return Hold(case.recipient, row.id, _reason(row, case))
+    return _relay(row, case)
 
 
 # --- conditions -------------------------------------------------------------

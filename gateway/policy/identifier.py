@@ -6,18 +6,19 @@ space are one space.
 """
 
 import bisect
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import re2
 
 from gateway.policy.normal import Normal
-from gateway.policy.pattern import PatternSet
+from gateway.policy.pattern import Accept, PatternSet
 
 _WEIGHTS = (9, 8, 7, 6, 5, 4, 3, 2, -1)
 _BSN_DIGITS = 9
 _CONTEXT_BEFORE = 60
 _SALUTATION_BEFORE = 24
+_AROUND = 20
 _FIRST_YEAR, _LAST_YEAR = 1905, 2018  # of birth; a later year is more likely a date
 _CENTURY_PIVOT = 30  # a two-digit year from here on is of the last century
 
@@ -97,8 +98,7 @@ _OFFICE = re2.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sign:
+class Sign(NamedTuple):
     """One sign of a person, at a position in `Normal.clean`."""
 
     name: str
@@ -133,55 +133,6 @@ def passes_elfproef(digits: str) -> bool:
     return total % 11 == 0
 
 
-_PLAIN = {"age": _AGE, "initials": _INITIALS, "case-number": _CASE, "birth-date": _BORN}
-_SET_ORDER = (
-    *_PLAIN.values(),
-    *(_NUMBER, _DATE_AFTER_NAME, _DATE_BARE_AFTER_NAME, _YEAR_AFTER_NAME),
-    *(_NAME, _FULL_NAME, _ADDRESS, _NUMBER_CONTEXT),
-)
-_SET = PatternSet([(pattern, "identifier") for pattern in _SET_ORDER])
-
-
-def find_signs(text: Normal) -> list[Sign]:
-    """All signs of a person in one text."""
-    clean = text.clean_ascii
-    matching = _SET.matching(clean)
-    signs: list[Sign] = []
-    for number in matching:
-        pattern = _SET_ORDER[number]
-        if pattern in _READERS:
-            signs += _READERS[pattern](clean, number)
-    for name, pattern in _PLAIN.items():
-        number = _SET_ORDER.index(pattern)
-        if number in matching:
-            signs += (Sign(name, at) for at in _SET.positions(number, clean))
-    return signs
-
-
-def _numbers(clean: bytes, number: int) -> Iterator[Sign]:
-    """BSNs; without a word that says so, one number in eleven passes by chance."""
-    context = _SET_ORDER.index(_NUMBER_CONTEXT)
-    contexts = [m.end() for m in _SET.matches(context, clean)]
-    for match in _SET.matches(number, clean):
-        digits = "".join(filter(str.isdigit, match.group(1).decode()))
-        if not passes_elfproef(digits):
-            continue
-        before = bisect.bisect_right(contexts, match.start(1)) - 1
-        named = before >= 0 and match.start(1) - contexts[before] < _CONTEXT_BEFORE
-        if named or len(digits) == _BSN_DIGITS:
-            yield Sign("bsn" if named else "number", match.start(1))
-
-
-def _dates(clean: bytes, number: int) -> Iterator[Sign]:
-    for match in _SET.matches(number, clean):
-        if _is_birth_year(match.group(1) or match.group(2)):
-            yield Sign("birth-date", match.start())
-
-
-def _bare_dates(clean: bytes, number: int) -> Iterator[Sign]:
-    return (Sign("birth-date", at) for at in _SET.positions(number, clean))
-
-
 def _is_birth_year(date: bytes) -> bool:
     digits = "".join(filter(str.isdigit, date[-4:].decode()))
     if len(digits) == 4:  # noqa: PLR2004 - a year in full
@@ -189,40 +140,76 @@ def _is_birth_year(date: bytes) -> bool:
     return int(digits[-2:]) > _CENTURY_PIVOT
 
 
-def _years(clean: bytes, number: int) -> Iterator[Sign]:
-    for match in _SET.matches(number, clean):
-        if not _NO_NAMES.search(match.group(1)):
-            yield Sign("birth-year", match.start())
+def _born_then(match: Any, _clean: bytes) -> bool:
+    return _is_birth_year(match.group(1) or match.group(2))
 
 
-def _names(clean: bytes, number: int) -> Iterator[Sign]:
-    """Names after a title, save in a salutation or of whoever is written to."""
-    for match in _SET.matches(number, clean):
-        before = clean[max(0, match.start() - _SALUTATION_BEFORE) : match.start()]
-        if not _SALUTATION.search(before):
-            yield Sign("name", match.start())
+def _is_no_law(match: Any, _clean: bytes) -> bool:
+    return not _NO_NAMES.search(match.group(1))
 
 
-def _full_names(clean: bytes, number: int) -> Iterator[Sign]:
-    """First and last name after a word that says who it is about."""
-    for match in _SET.matches(number, clean):
-        if not _NO_PERSON.search(match.group(1)):
-            yield Sign("full-name", match.start(1))
+def _is_not_addressed(match: Any, clean: bytes) -> bool:
+    """Whether a name stands outside a salutation."""
+    before = clean[max(0, match.start() - _SALUTATION_BEFORE) : match.start()]
+    return not _SALUTATION.search(before)
 
 
-def _addresses(clean: bytes, number: int) -> Iterator[Sign]:
-    for match in _SET.matches(number, clean):
-        around = clean[max(0, match.start() - 20) : match.end() + 20]
-        if not _OFFICE.search(around):
-            yield Sign("address", match.start())
+def _is_no_office(match: Any, clean: bytes) -> bool:
+    around = clean[max(0, match.start() - _AROUND) : match.end() + _AROUND]
+    return not _OFFICE.search(around)
 
 
-_READERS: Mapping[str, Callable[[bytes, int], Iterator[Sign]]] = {
-    _NUMBER: _numbers,
-    _DATE_AFTER_NAME: _dates,
-    _DATE_BARE_AFTER_NAME: _bare_dates,
-    _YEAR_AFTER_NAME: _years,
-    _NAME: _names,
-    _FULL_NAME: _full_names,
-    _ADDRESS: _addresses,
-}
+def _is_a_person(match: Any, _clean: bytes) -> bool:
+    return not _NO_PERSON.search(match.group(1))
+
+
+def _always(_match: Any, _clean: bytes) -> bool:
+    return True
+
+
+# Sign, pattern, and what a match must be beside: numbers are read apart.
+_FORMS: tuple[tuple[str, str, Accept], ...] = (
+    ("birth-date", _BORN, _always),
+    ("birth-date", _DATE_AFTER_NAME, _born_then),
+    ("birth-date", _DATE_BARE_AFTER_NAME, _always),
+    ("birth-year", _YEAR_AFTER_NAME, _is_no_law),
+    ("age", _AGE, _always),
+    ("name", _NAME, _is_not_addressed),
+    ("full-name", _FULL_NAME, _is_a_person),
+    ("initials", _INITIALS, _always),
+    ("case-number", _CASE, _always),
+    ("address", _ADDRESS, _is_no_office),
+)
+_NUMBERS, _CONTEXTS = len(_FORMS), len(_FORMS) + 1
+_SET = PatternSet(
+    [
+        (pattern, "identifier")
+        for pattern in (*(form[1] for form in _FORMS), _NUMBER, _NUMBER_CONTEXT)
+    ]
+)
+
+
+def find_signs(text: Normal) -> list[Sign]:
+    """All signs of a person in one text."""
+    clean = text.clean_ascii
+    signs: list[Sign] = []
+    for number in _SET.matching(clean):
+        if number < _NUMBERS:
+            name, _, accept = _FORMS[number]
+            signs += (Sign(name, at) for at in _SET.positions(number, clean, accept))
+        elif number == _NUMBERS:
+            signs += _numbers(clean)
+    return signs
+
+
+def _numbers(clean: bytes) -> Iterator[Sign]:
+    """BSNs; without a word that says so, one number in eleven passes by chance."""
+    contexts = [m.end() for m in _SET.matches(_CONTEXTS, clean)]
+    for match in _SET.matches(_NUMBERS, clean):
+        digits = "".join(filter(str.isdigit, match.group(1).decode()))
+        if not passes_elfproef(digits):
+            continue
+        before = bisect.bisect_right(contexts, match.start(1)) - 1
+        named = before >= 0 and match.start(1) - contexts[before] < _CONTEXT_BEFORE
+        if named or len(digits) == _BSN_DIGITS:
+            yield Sign("bsn" if named else "number", match.start(1))

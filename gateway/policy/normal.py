@@ -13,13 +13,14 @@ import re
 import unicodedata
 from itertools import accumulate
 
-# Soft hyphen, combining grapheme joiner, zero-width and direction marks, word joiner,
-# invisible operators, variation selectors, BOM and tag characters.
-_INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
+# Combining marks, which NFKD parts from their letters, and what nobody sees: soft
+# hyphen, grapheme joiner, zero-width and direction marks, word joiner, invisible
+# operators, fillers, variation selectors, BOM and tag characters.
+_UNSEEN = re.compile(
+    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"
+    "\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]+"
 )
-_MARKS = re.compile("[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff]+")
 # What parts words besides white space: hyphens, quote marks, emphasis, quoted lines.
 _SEPARATORS = (
     "\"'`\u00b4*_~>|-\u2010\u2011\u2012\u2013\u2014\u2015\u2018\u2019\u201a\u201b\u201c"
@@ -64,6 +65,7 @@ class Normal:
     lower_ascii: bytes = dataclasses.field(repr=False)
     squeezed: str = dataclasses.field(repr=False)
     starts: tuple[int, ...] = dataclasses.field(repr=False)
+    edges: frozenset[int] = dataclasses.field(repr=False)
 
     def position(self, at: int) -> int:
         """The position in `clean` of a position in `squeezed`."""
@@ -71,8 +73,7 @@ class Normal:
 
     def begins_word(self, at: int) -> bool:
         """Whether a word begins at this position in `squeezed`."""
-        index = bisect.bisect_left(self.starts, at)
-        if index < len(self.starts) and self.starts[index] == at:
+        if at in self.edges:
             return True
         return not self.squeezed[at - 1].isalnum()
 
@@ -89,8 +90,7 @@ def fold(text: str) -> str:
     Word separators become spaces.
     """
     if not text.isascii():
-        text = unicodedata.normalize("NFKD", _INVISIBLE.sub("", text))
-        text = _MARKS.sub("", text)
+        text = _UNSEEN.sub("", unicodedata.normalize("NFKD", text))
     return text.translate(_FOLDED)
 
 
@@ -98,16 +98,17 @@ def normalise(text: str) -> Normal:
     """Bring a text in the form for matching; linear in its length."""
     words = fold(text).split()
     clean = " ".join(words)
+    # After NFKD no letter is left whose small form has another length (U+0130 was the
+    # only one), so that positions in `lower` are those in `clean`.
     lower = clean.lower()
-    if len(lower) != len(clean):
-        # A letter whose small form is longer would shift every position behind it.
-        lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in clean)
+    starts = tuple(accumulate(map(len, words), initial=0))
     return Normal(
         clean,
         clean.encode("ascii", "replace"),
         lower.encode("ascii", "replace"),
         lower.replace(" ", ""),
-        tuple(accumulate(map(len, words), initial=0))[:-1],
+        starts[:-1],
+        frozenset(starts),
     )
 
 

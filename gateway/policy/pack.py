@@ -17,9 +17,10 @@ from collections.abc import Mapping
 
 from gateway.config import Clock
 from gateway.model.assurance import Assurance
+from gateway.model.errors import RulebookError
 from gateway.model.ids import RegimeId, Role, RuleId
 from gateway.policy.identifier import SIGNS
-from gateway.policy.table import Table
+from gateway.table import Table
 
 _FORMAT = 1
 _SHORTEST_TERM = 2
@@ -107,7 +108,7 @@ def parse_pack(text: str, place: str) -> RulePack:
     Raises:
         RulebookError: With file, key and remedy.
     """
-    root = Table.parse(text, place)
+    root = Table.parse(text, place, RulebookError)
     if root.take("format", int) != _FORMAT:
         raise root.wrong("format", "is not 1", "use a pack made for this version")
     thresholds = root.table("thresholds")

@@ -5,7 +5,7 @@ can hold up mail (A-48). Texts are octets (`Normal.clean_ascii`), so that positi
 those of the text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import re2
@@ -38,6 +38,13 @@ def compile_pattern(pattern: str, place: str) -> Any:
     return compiled
 
 
+Accept = Callable[[Any, bytes], bool]
+
+
+def _accept_all(_match: Any, _octets: bytes) -> bool:
+    return True
+
+
 class PatternSet:
     """Patterns compiled together; finding is free of side effects."""
 
@@ -59,7 +66,7 @@ class PatternSet:
         When the set gives up for lack of memory it answers nothing at all, not even the
         canary; then every pattern is tried.
         """
-        found = self._set.Match(octets)
+        found: list[int] = self._set.Match(octets) or []
         if octets and self._canary not in found:
             return list(range(len(self._compiled)))
         return [number for number in found if number != self._canary]
@@ -69,11 +76,22 @@ class PatternSet:
         match: Iterator[Any] = self._compiled[number].finditer(octets)
         return match
 
-    def positions(self, number: int, octets: bytes) -> Iterator[int]:
-        """Where one pattern matches, at most once in each short stretch."""
+    def positions(
+        self, number: int, octets: bytes, accept: Accept = _accept_all
+    ) -> Iterator[int]:
+        """Where one pattern matches, at most once in each short stretch.
+
+        Args:
+            number: Of the pattern.
+            octets: The text.
+            accept: Says of a match whether it counts; one that does not is passed.
+        """
         pattern, at = self._compiled[number], 0
-        while (match := pattern.search(octets, at)) is not None:
-            yield match.start()
-            at = match.end() + _STRIDE
-            if at >= len(octets):
+        while at < len(octets):
+            match = pattern.search(octets, at)
+            if match is None:
                 return
+            at = match.end()
+            if accept(match, octets):
+                yield match.start()
+                at += _STRIDE

@@ -20,7 +20,7 @@ from gateway.model.errors import RulebookError
 from gateway.model.ids import Code, Digest, MunicipalityId, RegimeId, RuleId
 from gateway.policy.matcher import Matcher
 from gateway.policy.pack import Combination, Rule, RuleKind, RulePack, parse_pack
-from gateway.policy.table import Table
+from gateway.table import Table
 
 __all__ = [
     "Action",
@@ -100,7 +100,7 @@ def parse_decision(text: str, place: str) -> tuple[Row, ...]:
         RulebookError: With the row; also when the last row does not match everything,
             for then a recipient could be left without a verdict.
     """
-    root = Table.parse(text, place)
+    root = Table.parse(text, place, RulebookError)
     if root.take("format", int) != _FORMAT:
         raise root.wrong("format", "is not 1", "use rows made for this version")
     rows = tuple(map(_row, root.tables("row")))
@@ -138,7 +138,7 @@ def _row(table: Table) -> Row:
 
 def parse_consumer_domains(text: str, place: str) -> frozenset[Domain]:
     """Parse the list of domains where anybody can have a mailbox."""
-    root = Table.parse(text, place)
+    root = Table.parse(text, place, RulebookError)
     names = root.texts("domains", required=True)
     root.finish()
     try:

@@ -156,7 +156,7 @@ def _verdict_facts(verdict: Verdict) -> Facts:
             )
         case Refuse():
             return (*start, ("verdict", "refuse"), ("code", verdict.reason.code))
-        case Hold():
+        case Hold():  # pragma: no branch
             return (*start, ("verdict", "hold"), ("code", verdict.reason.code))
 
 
@@ -274,6 +274,6 @@ def _line(verdict: Verdict, decided: Decided) -> NoticeLine:
             reason = render.explain(verdict.reason, decided.municipality)
             status = render.enhanced_status(verdict.reason.code)
             return NoticeLine(verdict.recipient, Action.FAILED, status, reason)
-        case Hold():
+        case Hold():  # pragma: no branch
             reason = render.explain(verdict.reason, decided.municipality)
             return NoticeLine(verdict.recipient, Action.DELAYED, "4.7.1", reason)

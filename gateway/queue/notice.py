@@ -30,8 +30,9 @@ from gateway.queue.batch import Batch, Content
 from gateway.texts import render
 
 _MAX_HEADER_OCTETS = 16 * 1024
-# Fields and their continuations; the first line that is neither begins the body.
-_FIELDS = re.compile(rb"(?:[!-9;-~]+:[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*+)*+")
+_MAX_WORD = 75  # RFC 2047 section 2
+# The first line that is neither a field nor the continuation of one.
+_BODY = re.compile(rb"^(?![!-9;-~]+:|[ \t])", re.MULTILINE)
 
 
 class NoticeKind(enum.Enum):
@@ -121,11 +122,13 @@ def compose(
         str(about.message),
         about.expires_at if kind is NoticeKind.DELAYED else None,
     )
-    subject = email.header.Header(words.subject, header_name="Subject")
+    subject = email.header.Header(
+        words.subject, header_name="Subject", maxlinelen=_MAX_WORD
+    )
     head = (
         f"From: {municipality.notices_from}",
         f"To: {to}",
-        f"Subject: {subject.encode(linesep='\r\n')}",
+        "Subject: " + subject.encode(linesep="\r\n"),
         f"Date: {email.utils.format_datetime(now)}",
         f"Message-ID: <{notice_id}@{hostname}>",
         "Auto-Submitted: auto-replied",
@@ -197,8 +200,8 @@ def header_of(octets: bytes) -> bytes:
     A line that is no field ends it, as it does for who reads the message: what follows
     is body, though the empty line comes later or never.
     """
-    fields = _FIELDS.match(octets)
-    return b"" if fields is None else fields[0]
+    body = _BODY.search(octets)
+    return octets if body is None else octets[: body.start()]
 
 
 def job_for(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.config import Municipality
+from gateway.model.address import Mailbox
 from gateway.model.errors import TlsFailure
 from gateway.model.ids import Code, RecordId
 from gateway.model.job import Job, JobKind, JobRecipient, RecipientStatus
@@ -44,7 +45,13 @@ class Settlement:
     batch: Batch
 
 
-def settle(job: Job, outcome: Outcome, header: bytes, desk: Desk) -> Settlement:
+def settle(
+    job: Job,
+    outcome: Outcome,
+    header: bytes,
+    desk: Desk,
+    stopped: Reason | None = None,
+) -> Settlement:
     """Decide what an attempt means (B-41, B-51 ... B-53, INV-4).
 
     Args:
@@ -52,6 +59,7 @@ def settle(job: Job, outcome: Outcome, header: bytes, desk: Desk) -> Settlement:
         outcome: What the attempt gave.
         header: The header block of the message, for a notice.
         desk: Policy, name, identifiers and time.
+        stopped: Why no attempt was made, when it was the re-check that ended the job.
     """
     clock = clock_of(job.regimes, desk.policy)
     tried = dataclasses.replace(job, attempts=job.attempts + 1, intent_at=None)
@@ -60,7 +68,7 @@ def settle(job: Job, outcome: Outcome, header: bytes, desk: Desk) -> Settlement:
     over = schedule.is_expired(tried, desk.now)
     recipients = tuple(_next(r, results.get(r.mailbox), over) for r in job.recipients)
     is_open = any(r.status is RecipientStatus.TODO for r in recipients)
-    next_at = schedule.next_attempt_at(tried, clock, desk.now)
+    next_at = schedule.next_attempt_at(job, clock, desk.now)
     warn = is_open and schedule.is_warning_due(tried, clock, desk.now)
     settled = dataclasses.replace(
         tried,
@@ -73,7 +81,8 @@ def settle(job: Job, outcome: Outcome, header: bytes, desk: Desk) -> Settlement:
     )
     batch = Batch(records=tuple(_records(settled, outcome, over, desk)))
     if job.kind is JobKind.MESSAGE:
-        batch += _notices(settled, outcome, header, (over, warn), desk)
+        told = _Told(settled, outcome, stopped, header, desk)
+        batch += _notices(told, over=over, warn=warn)
     return Settlement(settled, batch)
 
 
@@ -110,6 +119,7 @@ _RECORD_OF: dict[Status, type[AttemptRecord]] = {
 def _records(job: Job, outcome: Outcome, over: bool, desk: Desk) -> list[AttemptRecord]:
     """One record for each kind of result; what was given up is also said so."""
     records: list[AttemptRecord] = []
+    uncertain = _uncertain(job)
     common: dict[str, Any] = {
         "at": desk.now,
         "municipality": job.municipality,
@@ -118,7 +128,6 @@ def _records(job: Job, outcome: Outcome, over: bool, desk: Desk) -> list[Attempt
         "job": job.id,
         "attempt": job.attempts,
         "hops": tuple(hop_facts(hop) for hop in outcome.hops),
-        "possible_duplicate": job.unknowns > 0,
     }
     for status, kind in _RECORD_OF.items():
         results = [r for r in outcome.recipients if r.status is status]
@@ -127,12 +136,11 @@ def _records(job: Job, outcome: Outcome, over: bool, desk: Desk) -> list[Attempt
         again: dict[str, Any] = {}
         if kind in {Deferred, DeliveryUnknown}:
             again["next_attempt_at"] = "" if over else job.next_attempt_at.isoformat()
-        facts = tuple(map(_result_facts, results))
-        record_id = RecordId(desk.new_id())
-        records.append(kind(id=record_id, recipients=facts, **common, **again))
+        common["recipients"] = tuple(map(_result_facts, results))
+        common["possible_duplicate"] = any(r.recipient in uncertain for r in results)
+        records.append(kind(id=RecordId(desk.new_id()), **common, **again))
         if over and kind in {Deferred, DeliveryUnknown}:
-            expired_id = RecordId(desk.new_id())
-            records.append(Expired(id=expired_id, recipients=facts, **common))
+            records.append(Expired(id=RecordId(desk.new_id()), **common))
     return records
 
 
@@ -238,28 +246,29 @@ def resume(job: Job, desk: Desk) -> Settlement:
     return Settlement(marked, Batch(records=(record,)))
 
 
-def _notices(
-    job: Job,
-    outcome: Outcome,
-    header: bytes,
-    when: tuple[bool, bool],
-    desk: Desk,
-) -> Batch:
-    over, warn = when
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Told:
+    """What a sender is told about: the job as settled, and what led to it."""
+
+    job: Job
+    outcome: Outcome
+    stopped: Reason | None
+    header: bytes = dataclasses.field(repr=False)
+    desk: Desk
+
+
+def _notices(told: _Told, *, over: bool, warn: bool) -> Batch:
     final = {Status.FAILED} if not over else set(Status) - {Status.DELIVERED}
-    lost = [r for r in outcome.recipients if r.status in final]
-    waits = [
-        r
-        for r in outcome.recipients
-        if warn and r.status in {Status.DEFERRED, Status.UNKNOWN}
-    ]
+    waiting = {Status.DEFERRED, Status.UNKNOWN} if warn else set()
     batch = Batch()
-    if lost:
-        lines = tuple(_line(r, job, outcome, Action.FAILED, desk) for r in lost)
-        batch += _notice(NoticeKind.FAILED, job, header, lines, desk)
-    if waits:
-        lines = tuple(_line(r, job, outcome, Action.DELAYED, desk) for r in waits)
-        batch += _notice(NoticeKind.DELAYED, job, header, lines, desk)
+    for kind, action, statuses in (
+        (NoticeKind.FAILED, Action.FAILED, final),
+        (NoticeKind.DELAYED, Action.DELAYED, waiting),
+    ):
+        results = [r for r in told.outcome.recipients if r.status in statuses]
+        if results:
+            lines = tuple(_line(result, told, action) for result in results)
+            batch += _notice(kind, told.job, told.header, lines, told.desk)
     return batch
 
 
@@ -276,32 +285,50 @@ def _notice(
     return notices.queue_notice(kind, about, lines, job, desk)
 
 
-def _line(
-    result: RecipientOutcome, job: Job, outcome: Outcome, action: Action, desk: Desk
-) -> NoticeLine:
-    municipality = desk.policy.municipalities[job.municipality]
+def _line(result: RecipientOutcome, told: _Told, action: Action) -> NoticeLine:
+    municipality = told.desk.policy.municipalities[told.job.municipality]
     given_up = action is Action.FAILED and result.status is not Status.FAILED
-    uncertain = job.unknowns > 0
     code = result.code or _EXPIRED_CODE
-    explained = render.explain(Reason(code), municipality)
-    if action is Action.FAILED and uncertain:
+    explained = render.explain(told.stopped or Reason(code), municipality)
+    if given_up and code != _EXPIRED_CODE:
+        explained = _given_up(explained)
+    if action is Action.FAILED and result.recipient in _uncertain(told.job):
         explained = render.with_word(explained, "uncertain")
-    hop = outcome.hops[-1] if outcome.hops else None
+    hops = told.outcome.hops
     return NoticeLine(
         result.recipient,
         action,
         _status_text(result, action, given_up=given_up),
         explained,
         result.reply,
-        None if hop is None or result.reply is None else hop.host,
+        hops[-1].host if hops and result.reply is not None else None,
         _diagnosis(result, code),
+    )
+
+
+def _uncertain(job: Job) -> frozenset[Mailbox]:
+    """Recipients that may have a copy already, though no reply said so (B-53)."""
+    return frozenset(r.mailbox for r in job.recipients if r.uncertain)
+
+
+def _given_up(explained: render.Explained) -> render.Explained:
+    """The same reason once we stopped trying: its remedy may not say that we go on."""
+    end = render.explain(Reason(_EXPIRED_CODE))
+    return dataclasses.replace(
+        explained,
+        nl=f"{explained.nl} {end.nl}",
+        en=f"{explained.en} {end.en}",
+        do_nl=end.do_nl,
+        do_en=end.do_en,
     )
 
 
 def _diagnosis(result: RecipientOutcome, code: Code) -> str:
     """What lay under it, also when we gave up: status, code and kind (section J)."""
     kind = result.tls_result or result.cause
-    return f"{render.retry_status(code)} {code} {'' if kind is None else kind.value}"
+    failed = result.status is Status.FAILED
+    status = render.enhanced_status(code) if failed else render.retry_status(code)
+    return f"{status} {code} {'' if kind is None else kind.value}"
 
 
 def _status_text(result: RecipientOutcome, action: Action, *, given_up: bool) -> str:
@@ -317,6 +344,21 @@ def _status_text(result: RecipientOutcome, action: Action, *, given_up: bool) ->
     return render.enhanced_status(code) if failed else render.retry_status(code)
 
 
+def late(settled: Settlement) -> Batch:
+    """What remains of a result when another worker holds the job (G-09).
+
+    The job is the other's to settle and to tell of. A copy that the hop took, or may
+    have taken, is evidence all the same.
+    """
+    return Batch(
+        records=tuple(
+            dataclasses.replace(record, possible_duplicate=True)
+            for record in settled.batch.records
+            if isinstance(record, Delivered | DeliveryUnknown)
+        )
+    )
+
+
 def stop(job: Job, reason: Reason, header: bytes, desk: Desk) -> Settlement:
     """End a job that today's facts no longer permit (R6); the sender is told."""
     outcome = Outcome(
@@ -326,7 +368,21 @@ def stop(job: Job, reason: Reason, header: bytes, desk: Desk) -> Settlement:
             for mailbox in job.open_recipients
         ),
     )
-    return settle(job, outcome, header, desk)
+    return settle(job, outcome, header, desk, stopped=reason)
+
+
+def give_up(job: Job, desk: Desk) -> Settlement:
+    """End a job that outlived its time without one attempt that came to a result."""
+    outcome = Outcome(
+        (),
+        tuple(
+            RecipientOutcome(
+                mailbox, Status.DEFERRED, Cause.EXPIRED, code=_EXPIRED_CODE
+            )
+            for mailbox in job.open_recipients
+        ),
+    )
+    return settle(job, outcome, b"", desk)
 
 
 def expire_hold(job: Job, header: bytes, desk: Desk) -> Settlement:

@@ -1,7 +1,8 @@
 """The development corpus: what is found of it, with floors (ruling R16).
 
-The check set are the files whose number is divisible by three: no rule was learned
-from them. Judged here are the messages whose case stands in text that this version
+The check set are the files whose number is divisible by three. They were scored while
+rules were written, so the floors hold what was reached; they measure nothing held out
+(ADR 0005). Judged here are the messages whose case stands in text that this version
 reads; what stands only in attachments comes with a later issue and must at least count
 as unreadable.
 """
@@ -105,7 +106,8 @@ def test_every_author_of_the_corpus_is_read_without_fault():
     assert len(judged()) == 158
     for name in judged():
         document = read((CORPUS / name).read_bytes())
-        assert document.authors and not document.authors_faulty
+        assert document.authors
+        assert not document.authors_faulty
 
 
 def test_no_rule_names_what_the_corpus_names():
@@ -116,4 +118,5 @@ def test_no_rule_names_what_the_corpus_names():
         document = read(path.read_bytes())
         names |= {author.domain.name.split(".")[0] for author in document.authors}
 
-    assert names and [name for name in names if name in packs] == []
+    assert names
+    assert [name for name in names if name in packs] == []

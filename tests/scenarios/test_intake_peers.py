@@ -15,6 +15,7 @@ import pytest
 
 from gateway.model.peer import Identification
 from tests import certs
+from tests.peers import presence
 from tests.unit.intake.intake_desk import (
     CA,
     IMPLICIT,
@@ -30,11 +31,14 @@ from tests.unit.intake.intake_desk import (
 
 pytestmark = [
     pytest.mark.peers,
-    pytest.mark.skipif(
-        not (shutil.which("swaks") and shutil.which("postfix")),
-        reason="needs swaks and Postfix",
-    ),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _peers() -> None:
+    presence.need("swaks", "postfix")
+
+
 CLIENT = certs.issue(CA, ["mail.gem.nl"])
 CERTIFICATE = f"""
 [[client]]

@@ -101,6 +101,7 @@ def test_user_without_hash_is_refused():
         "$2b$12$xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
         argon2.PasswordHasher(1, 64, 1, type=argon2.Type.I).hash("x"),
     ],
+    ids=["empty", "plain", "bcrypt", "argon2i"],
 )
 def test_anything_but_argon2id_is_refused(text):
     with pytest.raises(ConfigError, match="argon2"):

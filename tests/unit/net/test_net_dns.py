@@ -325,8 +325,13 @@ async def test_b10_a_resolver_that_is_silent_cannot_be_tested(answers) -> None:
             await stub(fake.port, timeout_s=1).self_test()
 
 
-async def test_the_self_test_can_be_switched_off() -> None:
-    await stub(1, self_test=False).self_test()
+async def test_b10_without_a_self_test_no_answer_counts_as_secure() -> None:
+    async with faked(answering(flags=dns.flags.AD)) as fake:
+        resolver = stub(fake.port, self_test=False)
+        await resolver.self_test()
+        answer = await resolver.fetch("x.example", A)
+    assert answer.dnssec is INSECURE
+    assert fake.asked == 1
 
 
 @pytest.mark.peers
