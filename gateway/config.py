@@ -10,6 +10,7 @@ import datetime
 import enum
 import hashlib
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -170,7 +171,10 @@ def parse(text: str) -> Config:
     root = Table.parse(text, "")
     gateway, store, keys = (root.table(k) for k in ("gateway", "store", "keys"))
     state_dir = gateway.take("state_dir", str)
-    municipalities = {m.id: m for m in map(_municipality, root.tables("municipality"))}
+    owners = tuple(map(_municipality, root.tables("municipality")))
+    municipalities = {owner.id: owner for owner in owners}
+    if len(municipalities) != len(owners):
+        raise ConfigError("municipality.id", "stands there twice", "give each its own")
     config = Config(
         hostname=_domain(gateway, "hostname", gateway.take("hostname", str)),
         workers=gateway.positive("workers", 2),
@@ -375,6 +379,9 @@ def _municipality(table: Table) -> Municipality:
         alternative_unknown=_two_languages(table, "alternative_unknown"),
         page=table.maybe("page", str),
     )
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,62}", municipality.id, re.ASCII):
+        problem = "is not of small letters, digits, dots and dashes"
+        raise ConfigError(table.place("id"), problem, "write e.g. voorbeeldstad")
     if not municipality.sender_domains:
         place = table.place("sender_domains")
         raise ConfigError(place, "is empty", "list the domains it sends from")

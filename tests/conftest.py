@@ -8,10 +8,15 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+import hypothesis
 import pytest
 
 from tests import certs
 from tests.peers import nsd, unbound
+
+# Speed is measured in bench/; a busy machine is no reason for a test to fail.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 T = TypeVar("T")
 Start = Callable[[contextlib.AbstractContextManager[T]], T]

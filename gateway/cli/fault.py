@@ -37,6 +37,8 @@ _NAMED_WRONGLY = {
     errno.ENOTDIR,
     errno.EEXIST,
     errno.ENAMETOOLONG,
+    errno.EADDRINUSE,
+    errno.EADDRNOTAVAIL,
 }
 _PACKAGE = pathlib.Path(__file__).parents[1]
 
@@ -117,9 +119,14 @@ def _of_settings(speaker: Speaker, error: ConfigError) -> Fault:
         remedy = speaker.word("errno.EACCES.remedy", user=_user())
     heading = speaker.word(f"error.{kind}")
     place = error.place
-    if kind == "settings" and place != speaker.config_path:
-        place = f"{speaker.config_path}: {place}"
+    if kind == "settings":
+        place = within(speaker.config_path, place)
     return Fault(USAGE, heading, place, error.problem, remedy)
+
+
+def within(path: str, place: str) -> str:
+    """A place in a file, with the file; `file` is what is said of it as a whole."""
+    return path if place in {"file", path} else f"{path}: {place}"
 
 
 def _caused_by_rights(error: BaseException) -> bool:
@@ -153,18 +160,14 @@ def _of_file(speaker: Speaker, error: OSError) -> Fault:
     named = error.errno in _NAMED_WRONGLY
     heading = speaker.word("error.usage" if named else "error.failed")
     name = errno.errorcode.get(error.errno or 0, "")
-    known = texts.sentences(speaker.language)
-    problem = known.get(f"errno.{name}.problem", error.strerror or type(error).__name__)
-    key = f"errno.{name}.remedy"
-    remedy = speaker.word(key, user=_user()) if key in known else ""
+    if f"errno.{name}.problem" in texts.sentences(speaker.language):
+        problem = speaker.word(f"errno.{name}.problem")
+        remedy = speaker.word(f"errno.{name}.remedy", user=_user())
+    else:
+        problem = error.strerror or type(error).__name__
+        remedy = speaker.word("failed.other", path=speaker.config_path)
     place = str(error.filename or speaker.config_path)
-    return Fault(
-        USAGE if named else FAILED,
-        heading,
-        place,
-        problem,
-        remedy or speaker.word("failed.other", path=speaker.config_path),
-    )
+    return Fault(USAGE if named else FAILED, heading, place, problem, remedy)
 
 
 def _of_usage(speaker: Speaker, error: Any) -> Fault:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gateway.cli.fault import within
 from gateway.cli.help import Verb, group
 from gateway.cli.output import NO, Speaker, read_text, speaker_of
 from gateway.cli.settings import flatten, shown
@@ -36,7 +37,7 @@ def apply(
         try:
             listed = _parse(text, installation)
         except RegistryError as error:
-            place = f"{file}: {error.place}"
+            place = within(str(file), error.place)
             raise RegistryError(place, error.problem, error.remedy) from error
         changes = asyncio.run(_apply(installation, listed, dry_run=dry_run))
     differences = [(change, list(_differences(change))) for change in changes]

@@ -249,7 +249,7 @@ def _prove(speaker: Speaker, sandbox: "Sandbox", reference: str) -> int:
     """Export the evidence and verify it offline, as an auditor would."""
     speaker.say("\n== " + speaker.word("demo.evidence"))
     _wait_until_signed(sandbox, reference)
-    bundle, key = sandbox.folder / "bewijs.zip", sandbox.folder / "log.pub"
+    bundle, key = sandbox.folder / "evidence.zip", sandbox.folder / "log.pub"
     _verb(speaker, sandbox, "evidence", "export", str(bundle))
     from gateway import app
     from gateway import export as exporting

@@ -18,7 +18,7 @@ from gateway.config import Config
 from gateway.model.errors import ConfigError
 
 Json = Annotated[bool, typer.Option("--json")]
-_PORT_WITHIN_S = 10.0
+_PORT_WITHIN_S = 5.0
 _EXAMPLE_HOST = "ketenmail.voorbeeldstad.example"
 
 
@@ -47,16 +47,16 @@ def init(
     todo = [*examination.to_be_filled_in(speaker, config)]
     speaker.say("\n" + speaker.word("init.todo", path=path))
     steps = [f"{one.where}: {one.detail}. {one.remedy}" for one in todo]
-    if os.geteuid() == 0:
-        places = " ".join([str(path), config.master_key, config.key_dir])
-        places += f" {config.state_dir}"
-        steps.append(speaker.word("init.as_root", places=places))
     steps += [
         speaker.word(f"init.{step}", command=f"ketenmail --config {path}")
         for step in ("check", "partners", "start")
     ]
     for number, step in enumerate(steps, 1):
         speaker.say(f"  {number}. {step}")
+    if os.geteuid() == 0:
+        names = (path, config.master_key, config.key_dir, config.state_dir)
+        places = " ".join(map(str, names))
+        speaker.say("\n" + speaker.word("init.as_root", places=places))
     speaker.give(
         {"created": made, "kept": kept, "todo": [one.as_json() for one in todo]}
     )
@@ -110,7 +110,7 @@ def serve(context: typer.Context, json: Json = False) -> None:
             app.load_hashes(config.clients)
             _check_listeners(speaker, config)
             if not running:
-                _check_ports(config)
+                _check_ports(speaker, config)
         except Exception as error:
             if running:  # the supervisor keeps the old ones; say here what is wrong
                 fault.tell(speaker, error)
@@ -128,27 +128,34 @@ def _check_listeners(speaker: Speaker, config: Config) -> None:
             raise ConfigError(finding.where, finding.detail, finding.remedy)
 
 
-def _check_ports(config: Config) -> None:
-    """Refuse a port that is not free: workers share it, with whoever else has it.
-
-    A predecessor that was just ended gets a little time to let go.
-    """
-    deadline = time.monotonic() + _PORT_WITHIN_S
+def _check_ports(speaker: Speaker, config: Config) -> None:
+    """Refuse a port that is not free: workers share it, with whoever else has it."""
     for number, listener in enumerate(config.listeners, 1):
-        family = socket.AF_INET6 if ":" in listener.address else socket.AF_INET
-        while True:
-            with contextlib.closing(socket.socket(family)) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((listener.address, listener.port))
-                    break
-                except OSError as error:
-                    taken = error.errno == errno.EADDRINUSE
-                    if not taken or time.monotonic() > deadline:
-                        place = f"listener[{number}] {listener.address}"
-                        error.filename = f"{place}:{listener.port}"
-                        raise
-            time.sleep(0.1)
+        place = f"listener[{number}] {listener.address}:{listener.port}"
+        try:
+            _bind_once(listener.address, listener.port)
+        except PermissionError:
+            speaker.refuse(USAGE, "no_port", place)
+        except OSError as error:
+            error.filename = place
+            raise
+
+
+def _bind_once(address: str, port: int) -> None:
+    """Have the port for a moment; who was just ended gets a little time to let go."""
+    deadline = time.monotonic() + _PORT_WITHIN_S
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    while True:
+        with contextlib.closing(socket.socket(family)) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                    raise
+            else:
+                return
+        time.sleep(0.1)
 
 
 def doctor(context: typer.Context, json: Json = False) -> None:

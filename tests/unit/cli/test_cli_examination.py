@@ -1,0 +1,257 @@
+"""What `doctor`, `config check`, `init` and `serve` look at."""
+
+import contextlib
+import dataclasses
+import datetime
+import errno
+import pathlib
+import socket
+
+import pytest
+
+from gateway.cli import examination, setup
+from gateway.cli.output import Refusal, Speaker, written_whole
+from gateway.cli.partners import check_regimes
+from gateway.config import parse
+from gateway.model.errors import RegistryError
+from gateway.partnerfile import parse_partner_file
+from tests import certs
+
+NOW = datetime.datetime.now(datetime.UTC)
+LATER = NOW + datetime.timedelta(days=90)
+
+
+def speaker() -> Speaker:
+    return Speaker("en", "gateway.toml")
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Settings of one municipality that are finished, with a good certificate."""
+    files = certs.self_signed(["gw.gem.test"], not_after=LATER).write(
+        tmp_path, "gateway"
+    )
+    return parse(f"""
+[gateway]
+hostname = "gw.gem.test"
+state_dir = "{tmp_path}"
+[keys]
+directory = "{tmp_path}/keys"
+master_key_file = "{tmp_path}/master.key"
+[[listener]]
+port = 25
+tls = "starttls"
+certificate = "{files.certificate}"
+key = "{files.key}"
+[[municipality]]
+id = "gem"
+name = "Gem"
+sender_domains = ["gem.test"]
+notices_from = "gw@gem.test"
+[municipality.route]
+method = "fixed"
+host = "10.0.0.1"
+pins = ["{"ab" * 32}"]
+[municipality.alternative_person]
+nl = "portaal"
+en = "portal"
+[municipality.alternative_unknown]
+nl = "bel"
+en = "call"
+[[client]]
+id = "mta"
+municipality = "gem"
+networks = ["10.0.0.0/24"]
+""")
+
+
+def odd(config) -> list[tuple[str, str]]:
+    found = examination.to_be_filled_in(speaker(), config)
+    assert all(f.level == "ok" or (f.detail and f.remedy) for f in found)
+    return [
+        (finding.level, finding.where)
+        for finding in examination.to_be_filled_in(speaker(), config)
+        if finding.level != "ok"
+    ]
+
+
+def test_finished_settings_leave_nothing_to_do(config):
+    assert odd(config) == []
+
+
+def test_what_is_still_as_in_the_example_is_named(config):
+    text = config.text.replace("gem.test", "gem.example").replace("ab" * 32, "0" * 64)
+    text = text[: text.index("[municipality.alternative_person]")]
+    text += '[[client]]\nid="m"\nmunicipality="gem"\nnetworks=["10.0.0.0/24"]\n'
+    assert odd(parse(text)) == [
+        ("warn", "gateway.hostname"),
+        ("warn", "municipality[1]"),
+        ("fail", "municipality[1].route.pins"),
+        ("warn", "municipality[1].alternative_person"),
+        ("warn", "municipality[1].alternative_unknown"),
+        ("warn", "listener[1].certificate"),  # of another name than the host's
+    ]
+
+
+def with_certificate(config, tmp_path, credential):
+    credential.write(tmp_path, "gateway")
+    return config
+
+
+@pytest.mark.parametrize(
+    ("names", "days", "expected"),
+    [
+        (["gw.gem.test"], 90, []),
+        (["other.test", "GW.gem.test"], 90, []),
+        (["*.gem.test"], 90, []),
+        (["gw.gem.test"], 20, [("warn", "listener[1].certificate")]),
+        (["gw.gem.test"], -1, [("fail", "listener[1].certificate")]),
+        (["other.test"], 90, [("warn", "listener[1].certificate")]),
+        ([], 90, [("warn", "listener[1].certificate")]),
+    ],
+)
+def test_a_certificate_is_judged_by_date_and_name(
+    config, tmp_path, names, days, expected
+):
+    made = certs.self_signed(
+        names,
+        not_before=NOW - datetime.timedelta(days=100),
+        not_after=NOW + datetime.timedelta(days=days, hours=1),
+    )
+    made.write(tmp_path, "gateway")
+    assert odd(config) == expected
+
+
+def test_a_missing_certificate_or_key_names_the_file(config, tmp_path):
+    for name, key in (("gateway.key", "key"), ("gateway.crt", "certificate")):
+        (tmp_path / name).unlink()
+        (finding,) = examination.look_at_certificates(speaker(), config)
+        assert (finding.level, finding.where) == ("fail", f"listener[1].{key}")
+        assert finding.detail == f"{tmp_path / name}: does not exist"
+
+
+def test_a_key_that_everybody_can_read_is_refused(config, tmp_path):
+    (tmp_path / "gateway.key").chmod(0o644)
+    assert odd(config) == [("fail", "listener[1].key")]
+
+
+def test_a_key_of_another_certificate_is_refused(config, tmp_path):
+    (tmp_path / "gateway.key").write_bytes(certs.self_signed().key_pem)
+    assert odd(config) == [("fail", "listener[1]")]
+    (tmp_path / "gateway.crt").write_text("no certificate")
+    assert odd(config) == [("fail", "listener[1]")]
+
+
+def test_a_client_ca_that_is_none_is_refused(config, tmp_path):
+    (tmp_path / "ca.pem").write_text("nothing")
+    (listener,) = config.listeners
+    listener = dataclasses.replace(listener, client_ca=str(tmp_path / "ca.pem"))
+    config = dataclasses.replace(config, listeners=(listener,))
+    assert odd(config) == [("fail", "listener[1]")]
+
+
+def test_an_open_range_is_told_with_its_ports(config):
+    text = config.text + '[[net.allow_ranges]]\nrange="10.0.0.0/8"\nports=[26, 25]\n'
+    (finding,) = examination.look_at_ranges(speaker(), parse(text))
+    assert finding.where == "net.allow_ranges[1]"
+    assert finding.detail == "10.0.0.0/8 is open for port 25, 26"
+
+
+def test_a_doctor_does_not_faint():
+    def look():
+        yield examination.Finding("ok", "disk", "disk", "fine")
+        raise ZeroDivisionError
+
+    good, bad = examination._guarded(speaker(), "disk", look)
+    assert (good.level, bad.level) == ("ok", "fail")
+    assert bad.detail == "Unexpected error in Ketenmail"
+    assert bad.where.startswith("ZeroDivisionError")
+
+
+# --- ports --------------------------------------------------------------------------
+def listening_on(config, address: str, port: int):
+    (listener,) = config.listeners
+    listener = dataclasses.replace(listener, address=address, port=port)
+    return dataclasses.replace(config, listeners=(listener,))
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(setup, "_PORT_WITHIN_S", 0)
+
+
+def test_a_port_that_another_listens_on_is_refused_even_when_shared(config, impatient):
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(OSError) as caught:
+            setup._check_ports(speaker(), listening_on(config, "127.0.0.1", port))
+    assert caught.value.errno == errno.EADDRINUSE
+    assert caught.value.filename == f"listener[1] 127.0.0.1:{port}"
+    setup._check_ports(speaker(), listening_on(config, "127.0.0.1", port))  # free again
+
+
+def test_an_address_of_another_machine_is_refused(config, impatient):
+    with pytest.raises(OSError) as caught:
+        setup._check_ports(speaker(), listening_on(config, "192.0.2.1", 2525))
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+# --- partner files and bundles --------------------------------------------------------
+PARTNERS = """
+municipality = "gem"
+[[partner]]
+id = "ggz"
+name = "GGZ"
+roles = ["zorgaanbieder"]
+domains = ["ggz.test"]
+state = "draft"
+[[partner.mailbox]]
+address = "a@ggz.test"
+regimes = {regimes}
+"""
+
+
+def check(regimes: str) -> None:
+    listed = parse_partner_file(
+        PARTNERS.replace("{regimes}", regimes), ["gem"], frozenset({"zorgaanbieder"})
+    )
+    check_regimes(listed, ["wvggz", "pbw18b"])
+
+
+def test_a_mailbox_may_only_have_regimes_that_exist():
+    check('["wvggz", "pbw18b"]')
+    for wrong in ('["wvgz"]', '"wvggz"'):
+        with pytest.raises(RegistryError) as caught:
+            check(wrong)
+        assert caught.value.place == "partner ggz.mailbox.regimes"
+        assert "pbw18b, wvggz" in caught.value.remedy
+
+
+def test_a_file_gets_its_name_when_it_is_whole_and_is_for_this_user_only(tmp_path):
+    path = tmp_path / "bundle.zip"
+    with written_whole(path) as partial:
+        assert not path.exists()
+        partial.write_bytes(b"x")
+    assert path.read_bytes() == b"x"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_was_not_finished_leaves_what_was_there(tmp_path):
+    path = tmp_path / "bundle.zip"
+    path.write_bytes(b"earlier")
+    with contextlib.suppress(Refusal), written_whole(path) as partial:
+        partial.write_bytes(b"half")
+        raise Refusal(1, "", "", "")
+    assert path.read_bytes() == b"earlier"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_where_one_cannot_write_is_said_under_the_name_that_was_given(tmp_path):
+    for path in (tmp_path / "no" / "b.zip", tmp_path):
+        with pytest.raises(OSError) as caught, written_whole(pathlib.Path(path)):
+            raise AssertionError
+        assert caught.value.filename == str(path)
