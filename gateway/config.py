@@ -272,11 +272,7 @@ def _dns(table: Table) -> Dns:
         bogus_name=table.take("bogus_name", str, standard.bogus_name),
         self_test=table.take("self_test", bool, standard.self_test),
     )
-    try:
-        loopback = ipaddress.ip_address(dns.resolver).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not _is_loopback(dns.resolver):
         raise ConfigError(
             "dns.resolver",
             "is not a loopback address, so its AD bit cannot be believed",
@@ -391,14 +387,21 @@ def _municipality(table: Table) -> Municipality:
 
 def _own_route(table: Table) -> Route:
     route = parse_route(table.place("route"), table.take("route", dict))
-    loopback = route.host is not None and route.host.startswith(("127.", "::1"))
-    if route.least is not Assurance.AUTHENTICATED and not loopback:
+    if route.least is not Assurance.AUTHENTICATED and not _is_loopback(route.host):
         raise ConfigError(
             table.place("route.least"),
             f"is {route.least.name.lower()} over a network",
             "set authenticated and a pin; less is possible on loopback only",
         )
     return route
+
+
+def _is_loopback(host: str | None) -> bool:
+    """Whether it is a loopback address itself; a name may point anywhere."""
+    try:
+        return host is not None and ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _maybe_mailbox(table: Table, key: str) -> Mailbox | None:

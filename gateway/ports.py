@@ -51,6 +51,14 @@ class RecipientFacts:
     authenticated_route: bool = False
 
 
+class Classifier(Protocol):
+    """A document to what was seen in it; long ones must not hold up other mail."""
+
+    async def classify(self, document: Document) -> Classification:
+        """Classify by the present policy (`policy.classify`)."""
+        ...
+
+
 class Facts(Protocol):
     """Registry rows and route facts, as they are now (R6)."""
 
@@ -201,6 +209,7 @@ class Ports:
     """All doors the use cases need; `app` fills them in."""
 
     extractor: Extractor
+    classifier: Classifier
     facts: Facts
     resolver: Resolver
     dialer: Dialer
@@ -252,6 +261,7 @@ class CheckpointSigner(Protocol):
 
 __all__ = [
     "CheckpointSigner",
+    "Classifier",
     "CommitIntent",
     "Dialer",
     "EvidenceWriter",

@@ -26,7 +26,6 @@ from gateway.model.reply import (
     Reply,
     Status,
 )
-from gateway.policy.classify import classify
 from gateway.policy.decide import decide, recheck
 from gateway.policy.rulebook import Policy
 from gateway.ports import Parcel, Ports
@@ -65,7 +64,7 @@ async def receive(message: Message, peer: Peer, house: House) -> Reply:
     ports, policy = house.ports, house.policy
     now = ports.now()
     document = await ports.extractor.extract(message)
-    classification = classify(document, policy)
+    classification = await ports.classifier.classify(document)
     facts = await ports.facts.load(message.envelope, peer.municipality, classification)
     verdicts = decide(
         classification, message.envelope, peer, document, facts, policy, now.date()
@@ -117,8 +116,11 @@ async def attempt(job: Job, house: House) -> None:
 
 async def expire_hold(job: Job, house: House) -> None:
     """End a hold that nobody decided in time, and tell the sender."""
-    octets = await house.ports.spool.load(job.message)
-    expired = settlement.expire_hold(job, header_of(octets), house.desk())
+    try:
+        header = header_of(await house.ports.spool.load(job.message))
+    except TemporaryFailure:  # the sender must know, whatever became of the octets
+        header = b""
+    expired = settlement.expire_hold(job, header, house.desk())
     await _write(expired.batch, house.ports, expired.job)
 
 

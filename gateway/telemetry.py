@@ -36,6 +36,7 @@ EVENTS = frozenset(
         "attempt-failed",
         "attempt-crashed",
         "sequencer-failed",
+        "log-broken",
         "resolver-failed",
         "spool-reconciled",
     }

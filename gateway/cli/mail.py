@@ -3,6 +3,7 @@
 import asyncio
 import pathlib
 import time
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -149,12 +150,26 @@ def message_trace(
         speaker.say(f"{_minute(record['at'])}  {record['event']}: {event}")
         if record["erased"]:
             speaker.say(f"    {speaker.word('trace.erased')}")
-        for name, value in record["facts"].items():
-            if value is not None and value is not False and value != "":
-                speaker.say(f"    {name}: {value}")
+        for line in fact_lines(record["facts"]):
+            speaker.say(f"    {line}")
     for job in answer["jobs"]:
         state = speaker.name_of("state", job["state"]) + _hold(job)
         speaker.say(f"{speaker.word('trace.now')}: {state}; {_standing(speaker, job)}")
+
+
+def fact_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """The facts of a record that say something; those of one item on one line."""
+    items: dict[str, list[str]] = {}
+    for name, value in facts.items():
+        if value is None or value is False or value == "":
+            continue
+        item, slash, fact = name.rpartition("/")
+        if slash:
+            items.setdefault(item, []).append(f"{fact}={value}")
+        else:
+            items[name] = [str(value)]
+    for name, values in items.items():
+        yield f"{name}: {' '.join(values)}"
 
 
 def route_explain(

@@ -39,12 +39,14 @@ def init(
         _write_settings(speaker, path, hostname)
         made.append(str(path))
     config = app.load_config(str(path))
+    _refuse_a_second_log(speaker, config)
     made += app.create(config)
     for what in kept:
         speaker.say(speaker.word("init.kept", what=what))
     for what in made:
         speaker.say(speaker.word("init.created", what=what))
-    todo = [*examination.to_be_filled_in(speaker, config)]
+    found = examination.to_be_filled_in(speaker, config)
+    todo = [one for one in found if one.level != "ok"]
     speaker.say("\n" + speaker.word("init.todo", path=path))
     steps = [f"{one.where}: {one.detail}. {one.remedy}" for one in todo]
     steps += [
@@ -93,9 +95,43 @@ def _write_settings(speaker: Speaker, path: pathlib.Path, hostname: str) -> None
         file.write(text)
 
 
+def _refuse_a_second_log(speaker: Speaker, config: Config) -> None:
+    """A log that has a key and no database was lost: going on anew would be a fork.
+
+    Whoever holds a checkpoint of the old log could prove that there are two (R5).
+    """
+    from gateway import app
+    from gateway.store.engine import database_path
+
+    path = database_path(config.store_url)
+    if _has_tables(path):
+        return
+    ours = {app.log_origin(config, owner) for owner in config.municipalities}
+    for public in pathlib.Path(config.key_dir).glob("log/*.pub"):
+        origin = public.read_text(encoding="ascii").partition("+")[0]
+        if origin in ours:
+            speaker.refuse(
+                USAGE, "lost_database", str(path), origin=origin, keys=config.key_dir
+            )
+
+
+def _has_tables(path: pathlib.Path) -> bool:
+    """Whether a database was ever brought to our form; makes no file."""
+    from pysqlite3 import dbapi2
+
+    if not path.exists():
+        return False
+    question = "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'"
+    with contextlib.closing(dbapi2.connect(path.as_uri() + "?mode=ro", uri=True)) as db:
+        try:
+            return bool(db.execute(question).fetchone()[0])
+        except dbapi2.DatabaseError:
+            return True  # it is something: to be judged when it is opened
+
+
 def serve(context: typer.Context, json: Json = False) -> None:
     """Run the gateway until SIGTERM; its log is JSON in any case."""
-    from gateway import app, telemetry
+    from gateway import app, processes, telemetry
     from gateway.supervisor import Main, Supervisor
 
     speaker = speaker_of(context, json=json)
@@ -106,7 +142,7 @@ def serve(context: typer.Context, json: Json = False) -> None:
         nonlocal running
         try:
             config = app.load_config(speaker.config_path)
-            app.check_start(config)
+            processes.check_start(config)
             app.load_hashes(config.clients)
             _check_listeners(speaker, config)
             if not running:
@@ -116,7 +152,7 @@ def serve(context: typer.Context, json: Json = False) -> None:
                 fault.tell(speaker, error)
             raise
         running = True
-        return app.processes(config)
+        return processes.processes(config)
 
     speaker.end(Supervisor(load, telemetry.make_log(worker="supervisor")).run())
 

@@ -17,7 +17,7 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 
 from gateway.delivery import codes
-from gateway.delivery.judge import judge
+from gateway.delivery.judge import Matched, judge
 from gateway.model.assurance import Mechanism, TlsResult
 from gateway.model.destination import Hop
 from gateway.model.errors import TemporaryFailure, TlsFailure
@@ -152,7 +152,7 @@ class SmtpDialer:
             if "STARTTLS" in wire.dialogue.capabilities:
                 call.tls = await self._start_tls(wire, call.hop)
             try:
-                matched = judge(call.hop, call.tls, self._now())
+                matched = _judge(call.hop, call.tls, self._now())
             except TlsFailure as error:
                 await self._quit(wire)
                 raise _HopFailed(
@@ -298,3 +298,17 @@ def _deferred(
         )
         for recipient in parcel.recipients
     )
+
+
+def _judge(hop: Hop, tls: TlsFacts | None, now: datetime.datetime) -> Matched:
+    """`judge`, with whatever a certificate makes the library raise as a failure.
+
+    A hop that could not be judged has proven nothing; the next one may.
+    """
+    try:
+        return judge(hop, tls, now)
+    except TlsFailure:
+        raise
+    except Exception as error:  # a peer's octets may not wedge the job
+        detail = f"the certificate cannot be judged ({type(error).__name__})"
+        raise TlsFailure(TlsResult.VALIDATION_FAILURE, detail) from error

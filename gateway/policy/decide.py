@@ -198,7 +198,7 @@ def _role_not_permitted(case: Case) -> bool:
 
 def _permits(regime: RegimeId, partner: Partner, policy: Policy) -> bool:
     pack = policy.packs.get(regime)
-    return pack is None or not pack.permitted_roles.isdisjoint(partner.roles)
+    return pack is not None and not pack.permitted_roles.isdisjoint(partner.roles)
 
 
 def _always(_case: Case) -> bool:
@@ -332,7 +332,7 @@ def recheck(
     if job.kind is JobKind.NOTICE or job.level is Level.NONE:
         return None
     if job.partner is None:
-        return _recheck_without_partner(job, policy)
+        return _recheck_without_partner(job, facts, policy, today)
     for recipient in job.open_recipients:
         known = facts.get(recipient)
         partner = None if known is None else known.partner
@@ -346,17 +346,32 @@ def recheck(
     return None
 
 
-def _recheck_without_partner(job: Job, policy: Policy) -> Reason | None:
+def _recheck_without_partner(
+    job: Job,
+    facts: Mapping[Mailbox, RecipientFacts],
+    policy: Policy,
+    today: datetime.date,
+) -> Reason | None:
     """Row 3 goes over the municipality's own route; row 5b may have been closed.
 
-    Row 5b never carries more than an unreadable part.
+    Row 5b never carries more than an unreadable part. A domain that became a partner's
+    meanwhile must meet what the partner's registration asks.
     """
     municipality = policy.municipalities.get(job.municipality)
     if municipality is None:
         return Reason(_K308, (("recipient_kind", "unknown"),))
     for recipient in job.open_recipients:
         if recipient.domain in municipality.sender_domains:
+            if _asks_more(municipality.route, job.route):
+                about = (("partner", municipality.name), ("state", "changed"))
+                return Reason(_K303, about)
             continue
+        known = facts.get(recipient)
+        partner = None if known is None else known.partner
+        if partner is not None and (
+            not partner.usable_at(today) or _asks_more(partner.route, job.route)
+        ):
+            return Reason(_K303, _about_state(partner, today))
         private = recipient.domain in policy.consumer_domains
         closed = not municipality.unreadable_authenticated
         if private or closed or job.level is not Level.UNREADABLE:

@@ -260,10 +260,7 @@ def queue_notice(
 
     A notice about a notice is never made: the caller sees to that (A-06).
     """
-    municipality = desk.policy.municipalities[job.municipality]
     notice_id = MessageId(desk.new_id())
-    stamp = (notice_id, desk.now)
-    notice = compose(kind, about, lines, municipality, desk.hostname, stamp)
     common: dict[str, Any] = {
         "id": RecordId(desk.new_id()),
         "at": desk.now,
@@ -273,6 +270,12 @@ def queue_notice(
         "job": job.id,
         "kind": kind.value,
     }
+    municipality = desk.policy.municipalities.get(job.municipality)
+    if municipality is None:  # settings forgot it; no route and no author is left
+        why = "the municipality is not configured any more"
+        return Batch(records=(NoticeDropped(**common, why=why),))
+    stamp = (notice_id, desk.now)
+    notice = compose(kind, about, lines, municipality, desk.hostname, stamp)
     if notice is None:
         why = "null reverse-path, and no notices_to"
         return Batch(records=(NoticeDropped(**common, why=why),))

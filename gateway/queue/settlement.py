@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.config import Municipality
 from gateway.model.address import Mailbox
 from gateway.model.errors import TlsFailure
 from gateway.model.ids import Code, RecordId
@@ -286,7 +285,7 @@ def _notice(
 
 
 def _line(result: RecipientOutcome, told: _Told, action: Action) -> NoticeLine:
-    municipality = told.desk.policy.municipalities[told.job.municipality]
+    municipality = told.desk.policy.municipalities.get(told.job.municipality)
     given_up = action is Action.FAILED and result.status is not Status.FAILED
     code = result.code or _EXPIRED_CODE
     explained = render.explain(told.stopped or Reason(code), municipality)
@@ -387,7 +386,7 @@ def give_up(job: Job, desk: Desk) -> Settlement:
 
 def expire_hold(job: Job, header: bytes, desk: Desk) -> Settlement:
     """Nobody decided in time: as a rejection, and the sender is told (R1)."""
-    municipality: Municipality = desk.policy.municipalities[job.municipality]
+    municipality = desk.policy.municipalities.get(job.municipality)
     opened = job.open_recipients
     done = dataclasses.replace(
         job,

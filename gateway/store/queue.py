@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Connection, RowMapping
 
-from gateway.model.ids import JobId, MessageId
+from gateway.model.ids import JobId, MessageId, MunicipalityId
 from gateway.model.job import Job, JobState
 from gateway.store import codec, sealed
 from gateway.store.tables import job, microseconds
@@ -92,6 +92,10 @@ _RENEW = (
     )
 )
 _COUNT = select(job.c.state, func.count()).group_by(job.c.state)
+
+_OPEN_OF = (
+    select(job.c.municipality).where(job.c.state != JobState.DONE.value).distinct()
+)
 
 
 class SqlQueue:
@@ -174,6 +178,11 @@ class SqlQueue:
         rows = await self._store.read(lambda c: c.execute(_COUNT).all())
         found = {JobState(state): count for state, count in rows}
         return {state: found.get(state, 0) for state in JobState}
+
+    async def municipalities(self) -> frozenset[MunicipalityId]:
+        """Those that have a job which is not done."""
+        found = await self._store.read(lambda c: c.execute(_OPEN_OF).scalars().all())
+        return frozenset(map(MunicipalityId, found))
 
     async def _find(self, question: Select[Any]) -> Sequence[Job]:
         return await self._store.read(

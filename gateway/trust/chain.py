@@ -64,7 +64,7 @@ def spki_of(certificate: bytes) -> bytes:
     """
     try:
         body = x509.load_der_x509_certificate(certificate).tbs_certificate_bytes
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise TlsFailure(
             TlsResult.VALIDATION_FAILURE, "the peer's certificate cannot be read"
         ) from error

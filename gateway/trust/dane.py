@@ -79,7 +79,7 @@ def _is_full_data(record: Tlsa) -> bool:
             x509.load_der_x509_certificate(record.data)
         else:
             serialization.load_der_public_key(record.data)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         return False
     return True
 
@@ -139,7 +139,7 @@ def _has_anchored_path(
                 failure = error
             else:
                 return True
-    except ValueError as error:  # the library reads names and dates when asked
+    except (ValueError, x509.InvalidVersion) as error:  # names, dates: when asked
         failure = _unreadable()
         failure.__cause__ = error
     if failure is not None:
@@ -207,7 +207,7 @@ def _bare_key_anchors(
 def _load(certificate: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(certificate)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise _unreadable() from error
 
 

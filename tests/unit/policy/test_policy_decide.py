@@ -99,12 +99,13 @@ def test_a_wrong_role_names_the_regimes_and_the_roles_that_all_of_them_permit():
     assert "huisarts" not in said["roles"].split(", ")
 
 
-def test_a_regime_without_a_pack_bars_no_role():
+def test_a_regime_without_a_pack_permits_nobody():
+    """Its pack was removed: who may have it is not known any more."""
     (verdict,) = verdicts(
         OM, facts=[facts(partner=desk.partner())], eigenregime=Level.CERTAIN
     )
 
-    assert verdict.row == "12"
+    assert (verdict.row, verdict.reason.code) == ("7", "K304")
 
 
 def test_a_suspected_regime_that_does_not_fit_the_role_does_not_go_along():
@@ -313,12 +314,6 @@ UNREADABLE_MAIL = Relay(
         ),
         ("info@gmail.com", "", Level.UNREADABLE, "K308"),
         ("info@bedrijf.example", "", Level.SUSPECT, "K308"),
-        (
-            "collega@voorbeeldstad.example",
-            "unreadable_authenticated = false",
-            Level.CERTAIN,
-            None,
-        ),
     ],
 )
 def test_mail_without_a_partner_is_held_against_the_rule_it_went_by(
@@ -327,6 +322,49 @@ def test_mail_without_a_partner_is_held_against_the_rule_it_went_by(
     relay = dataclasses.replace(UNREADABLE_MAIL, recipient=Mailbox.parse(address))
 
     reason = recheck(job_of(relay, level), {}, desk.policy(settings), desk.TODAY)
+
+    assert (None if reason is None else reason.code) == code
+
+
+def own_mail(settings="", **route):
+    """The answer for a sensitive job to the municipality itself, by its own route."""
+    policy = desk.policy(settings)
+    own = next(iter(policy.municipalities.values())).route
+    relay = Relay(
+        Mailbox.parse("collega@voorbeeldstad.example"),
+        "3",
+        dataclasses.replace(own, **route),
+    )
+    return recheck(job_of(relay, Level.CERTAIN), {}, policy, desk.TODAY)
+
+
+def test_mail_to_the_municipality_itself_goes_by_its_own_route():
+    assert own_mail("unreadable_authenticated = false") is None
+
+
+@pytest.mark.parametrize("route", [{"host": "10.9.9.9"}, {"port": 26}])
+def test_mail_to_the_municipality_itself_stops_when_its_route_changed(route):
+    assert own_mail(**route).code == "K303"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"state": PartnerState.SUSPENDED}, "K303"),
+        ({"route": Route(RouteMethod.FIXED, Assurance.AUTHENTICATED, "x.nl")}, "K303"),
+        ({"route": Route(RouteMethod.MX, Assurance.AUTHENTICATED)}, None),
+    ],
+)
+def test_a_domain_that_became_a_partners_meanwhile_must_meet_what_it_asks(
+    changes, code
+):
+    job = job_of(UNREADABLE_MAIL, Level.UNREADABLE)
+    partner = desk.partner(**changes)
+    known = {
+        UNREADABLE_MAIL.recipient: RecipientFacts(UNREADABLE_MAIL.recipient, partner)
+    }
+
+    reason = recheck(job, known, desk.policy(), desk.TODAY)
 
     assert (None if reason is None else reason.code) == code
 

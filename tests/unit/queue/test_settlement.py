@@ -614,3 +614,26 @@ def test_the_end_of_a_hold_under_the_null_reverse_path_is_evidence():
 def test_only_a_held_job_can_end_as_a_hold():
     with pytest.raises(ImpossibleMoveError):
         settlement.expire_hold(job(A), HEADER, desk.desk())
+
+
+@pytest.mark.parametrize("end", ["settle", "stop", "give up", "hold"])
+def test_a_municipality_that_left_the_settings_leaves_no_job_behind(end):
+    """Nobody can be told any more; the job ends all the same, and evidence says so."""
+    gone = dataclasses.replace(desk.desk(), policy=without_municipalities())
+    gone = dataclasses.replace(gone, now=NOW + 30 * desk.DAY)
+    if end == "settle":
+        done = settlement.settle(job(), outcome(result_of("failed")), HEADER, gone)
+    elif end == "stop":
+        done = settlement.stop(job(), Reason(Code("K308")), HEADER, gone)
+    elif end == "give up":
+        done = settlement.give_up(job(), gone)
+    else:
+        held = job(state=JobState.HELD, hold_code=Code("K302"))
+        done = settlement.expire_hold(held, HEADER, gone)
+    assert done.job.state is JobState.DONE
+    assert done.batch.jobs == ()
+    assert "notice-dropped" in [record.event for record in done.batch.records]
+
+
+def without_municipalities():
+    return dataclasses.replace(desk.desk().policy, municipalities={})

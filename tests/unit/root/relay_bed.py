@@ -12,6 +12,7 @@ import itertools
 import types
 
 from gateway import relay
+from gateway.app import PolicyClassifier
 from gateway.config import AllowRange
 from gateway.demo import _WVGGZ as WVGGZ
 from gateway.extract.mime import MimeExtractor
@@ -174,6 +175,7 @@ class House:
         numbers = itertools.count(1)
         ports = Ports(
             extractor=MimeExtractor(),
+            classifier=PolicyClassifier(desk.policy(municipality)),
             facts=RegistryFacts(SqlPartners(store), self.dns, (), frozenset()),
             resolver=self.dns,
             dialer=self.far,

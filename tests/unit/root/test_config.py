@@ -143,3 +143,10 @@ def test_less_than_authenticated_is_possible_on_loopback_only():
     text = GOOD.replace('host = "10.0.0.1"', 'host = "127.0.0.1"\nleast = "none"')
     gem = parse(text).municipalities[MunicipalityId("gem")]
     assert gem.route.least is Assurance.NONE
+
+
+@pytest.mark.parametrize("host", ["127.mail.evil.example", "::1.evil.example"])
+def test_a_name_that_looks_like_loopback_is_no_loopback(host):
+    text = GOOD.replace('host = "10.0.0.1"', f'host = "{host}"\nleast = "none"')
+    with pytest.raises(ConfigError, match="over a network"):
+        parse(text)

@@ -30,6 +30,16 @@ def test_a_leaf_that_is_no_certificate_fails_validation(certificate: bytes) -> N
     assert failure.value.result is TlsResult.VALIDATION_FAILURE
 
 
+def test_a_version_that_no_certificate_has_fails_validation() -> None:
+    """The library has an exception of its own for it; a peer may send what it likes."""
+    der = issue("x.example").der
+    strange = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x07", 1)
+    assert strange != der
+    with pytest.raises(TlsFailure) as failure:
+        _ = Chain((strange,)).spki_sha256
+    assert failure.value.result is TlsResult.VALIDATION_FAILURE
+
+
 @pytest.mark.parametrize(
     "key",
     [
