@@ -335,13 +335,16 @@ def submit(sandbox: Sandbox, sample: Sample) -> tuple[int, str]:
         cafile=str(sandbox.folder / "gateway.sandbox.example.crt")
     )
     context.check_hostname = False
-    with smtplib.SMTP("127.0.0.1", sandbox.port, timeout=30) as client:
+    # Closed, not quit, when Ctrl-C comes in the middle: a late reply is none to QUIT.
+    gate = smtplib.SMTP("127.0.0.1", sandbox.port, timeout=30)
+    with contextlib.closing(gate) as client:
         client.starttls(context=context)
         client.ehlo()
         client.mail(SENDER)
         code, text = client.rcpt(sample.recipient)
         if code == 250:  # noqa: PLR2004
             code, text = client.data(message.as_bytes())
+        client.quit()
     return code, text.decode("utf-8", "replace")
 
 

@@ -55,7 +55,7 @@ def demo(
 
 
 def _as_interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 def _run(speaker: Speaker, place: pathlib.Path, *, once: bool) -> bool:

@@ -622,7 +622,7 @@ def test_a_municipality_that_left_the_settings_leaves_no_job_behind(end):
     gone = dataclasses.replace(desk.desk(), policy=without_municipalities())
     gone = dataclasses.replace(gone, now=NOW + 30 * desk.DAY)
     if end == "settle":
-        done = settlement.settle(job(), outcome(result_of("failed")), HEADER, gone)
+        done = settlement.settle(job(A), outcome(result_of("failed")), HEADER, gone)
     elif end == "stop":
         done = settlement.stop(job(), Reason(Code("K308")), HEADER, gone)
     elif end == "give up":
