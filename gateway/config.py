@@ -62,13 +62,18 @@ class Listener:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of intake. Seconds and octets; see requirements A.1 and A.3."""
+    """Bounds of intake, per process. Seconds and octets; requirements A.1, A.3."""
 
     size_octets: int = 50 * 1024 * 1024
     recipients: int = 200
-    sessions: int = 200
+    sessions: int = 200  # a client has as many as are left free: at most half
+    sessions_per_address: int = 50  # of a known client
+    sessions_per_stranger: int = 10  # per address, until AUTH or TLS says who it is
+    messages_in_memory: int = 8  # of the greatest size, shared in the same way
     idle_s: int = 300
     data_s: int = 1800
+    data_octets_per_s: int = 100  # at least, in each window (A-49)
+    data_window_s: int = 60
     session_s: int = 7200
 
 
@@ -203,9 +208,8 @@ def _domain(table: Table, key: str, text: str) -> Domain:
     try:
         return Domain.parse(text)
     except AddressError as error:
-        raise ConfigError(
-            table.place(key), str(error), "write a full domain name"
-        ) from error
+        remedy = "write a full domain name"
+        raise ConfigError(table.place(key), str(error), remedy) from error
 
 
 def _domains(table: Table, key: str) -> frozenset[Domain]:
@@ -216,9 +220,8 @@ def _mailbox(table: Table, key: str, text: str) -> Mailbox:
     try:
         return Mailbox.parse(text)
     except AddressError as error:
-        raise ConfigError(
-            table.place(key), str(error), "write one plain mail address"
-        ) from error
+        remedy = "write one plain mail address"
+        raise ConfigError(table.place(key), str(error), remedy) from error
 
 
 def _network(place: str, text: str) -> Network:

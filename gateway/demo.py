@@ -306,6 +306,16 @@ SAMPLES = (
     ),
     Sample(
         (
+            "18b-zaak naar de reclassering, die in orde is",
+            "18b case to the probation service, which is in order",
+        ),
+        "toezicht@reclassering.sandbox.example",
+        "Zaak Z-2026-000125",
+        _PBW.replace("directeur", "reclassering"),
+        "delivered",
+    ),
+    Sample(
+        (
             "18b-zaak naar de PI, waarvan de server een ander certificaat heeft",
             "18b case to the prison, whose certificate is not the one agreed",
         ),
@@ -413,6 +423,19 @@ id = "ggz-sandbox"
 name = "GGZ Sandbox"
 roles = ["geneesheer_directeur", "zorgaanbieder"]
 domains = ["ggz.sandbox.example"]
+state = "verified"
+verified_on = {today}
+[partner.route]
+method = "fixed"
+host = "127.0.0.1"
+port = {ggz_port}
+pins = ["{ggz_pin}"]
+
+[[partner]]
+id = "reclassering-sandbox"
+name = "Reclassering Sandbox"
+roles = ["reclassering"]
+domains = ["reclassering.sandbox.example"]
 state = "verified"
 verified_on = {today}
 [partner.route]

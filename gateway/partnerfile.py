@@ -191,13 +191,18 @@ def _mailbox(place: str, value: Any) -> PartnerMailbox:
             "is not a table with address and regimes",
             "write both and nothing else",
         )
+    regimes = value["regimes"]
+    if not isinstance(regimes, list) or not all(isinstance(r, str) for r in regimes):
+        raise RegistryError(
+            f"{place}.mailbox.regimes", "is not a list of texts", 'write ["wvggz"]'
+        )
     try:
         mailbox = Mailbox.parse(str(value["address"]))
     except AddressError as error:
         raise RegistryError(
             f"{place}.mailbox.address", str(error), "write one plain mail address"
         ) from error
-    return PartnerMailbox(mailbox, frozenset(map(RegimeId, value["regimes"])))
+    return PartnerMailbox(mailbox, frozenset(map(RegimeId, regimes)))
 
 
 def _check_unique(partners: tuple[Partner, ...]) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import pathlib
 import shutil
-import smtplib
+import socket
 import ssl
 import stat
 import sys
@@ -333,18 +333,18 @@ def _look_whether_it_runs(speaker: Speaker, config: Config) -> Iterator[Finding]
 
 def _greeting(listener: Listener) -> str:
     """The first line of a listener; empty when nothing answers."""
+    where = (listener.address, listener.port)
     try:
-        if listener.tls is ListenerTls.IMPLICIT:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE  # only to see that it is there
-            client: smtplib.SMTP = smtplib.SMTP_SSL(
-                timeout=_ANSWERS_WITHIN_S, context=context
-            )
-        else:
-            client = smtplib.SMTP(timeout=_ANSWERS_WITHIN_S)
-        with contextlib.closing(client):
-            code, text = client.connect(listener.address, listener.port)
-            return f"{code} {text.decode('ascii', 'replace')}"
-    except (OSError, smtplib.SMTPException):
+        connection = socket.create_connection(where, _ANSWERS_WITHIN_S)
+        with contextlib.ExitStack() as stack:
+            stack.callback(connection.close)
+            if listener.tls is ListenerTls.IMPLICIT:
+                # Ours when it shows the certificate of the settings, whatever its name.
+                context = ssl.create_default_context(cafile=listener.certificate)
+                context.check_hostname = False
+                context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+                connection = context.wrap_socket(connection)
+                stack.callback(connection.close)
+            return connection.recv(512).decode("ascii", "replace")
+    except OSError:  # ssl.SSLError and time-outs are some
         return ""

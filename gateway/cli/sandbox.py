@@ -102,7 +102,11 @@ def _verb(speaker: Speaker, sandbox: "Sandbox", *words: str) -> int:
 def _typed(sandbox: "Sandbox") -> str:
     """How this user calls a verb for the sandbox."""
     called = pathlib.Path(sys.argv[0])
-    ours = [str(called)] if called.name == "ketenmail" else ["python", "-m", "gateway"]
+    ours = (
+        [str(called)]
+        if called.name == "ketenmail"
+        else [sys.executable, "-m", "gateway"]
+    )
     return shlex.join([*ours, "--config", str(sandbox.config)])
 
 

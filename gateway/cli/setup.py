@@ -13,7 +13,7 @@ import typer
 
 from gateway.cli import examination, fault
 from gateway.cli.help import Verb
-from gateway.cli.output import DONE, NO, USAGE, Speaker, speaker_of
+from gateway.cli.output import DONE, FAILED, NO, USAGE, Speaker, speaker_of
 from gateway.config import Config
 from gateway.model.errors import ConfigError
 
@@ -111,7 +111,7 @@ def _refuse_a_second_log(speaker: Speaker, config: Config) -> None:
         origin = public.read_text(encoding="ascii").partition("+")[0]
         if origin in ours:
             speaker.refuse(
-                USAGE, "lost_database", str(path), origin=origin, keys=config.key_dir
+                FAILED, "lost_database", str(path), origin=origin, keys=config.key_dir
             )
 
 

@@ -6,8 +6,8 @@ of these makes the authors faulty, and then the message is refused, not guessed 
 """
 
 import re
-from email.message import Message
 
+from gateway.extract.entity import Entity
 from gateway.extract.header import to_octets, unfold
 from gateway.model.address import AddressError, Mailbox
 
@@ -31,7 +31,7 @@ class _OutsideGrammarError(ValueError):
     """The field is not a mailbox list of our grammar."""
 
 
-def authors_of(message: Message) -> tuple[tuple[Mailbox, ...], bool]:
+def authors_of(message: Entity) -> tuple[tuple[Mailbox, ...], bool]:
     """All mailboxes that claim authorship, and whether the fields are faulty.
 
     Returns:
@@ -39,12 +39,12 @@ def authors_of(message: Message) -> tuple[tuple[Mailbox, ...], bool]:
         given twice or outside the grammar.
     """
     found: dict[Mailbox, None] = {}
-    faulty = len(message.get_all("from", [])) != 1
-    faulty = faulty or len(message.get_all("sender", [])) > 1
+    faulty = len(message.get_all("from")) != 1
+    faulty = faulty or len(message.get_all("sender")) > 1
     for name in (*_SINGLE, *_REPEATABLE):
-        for value in message.get_all(name, []):
+        for value in message.get_all(name):
             try:
-                found.update(dict.fromkeys(parse_mailboxes(str(value))))
+                found.update(dict.fromkeys(parse_mailboxes(value)))
             except (_OutsideGrammarError, AddressError):
                 faulty = True
     return tuple(found), faulty
@@ -117,7 +117,7 @@ def _without_comments(text: str) -> str:
     """Comments replaced by a space; parentheses inside quotes are not comments."""
     pieces: list[str] = []
     at = 0
-    for part in re.finditer(r'"(?:[^"\\]|\\.)*"|\(', text):
+    for part in re.finditer(r'"(?:[^"\\]|\\.?)*+(?:"|\Z)|\(', text, re.DOTALL):
         if part.start() < at:
             continue
         pieces.append(text[at : part.start()])

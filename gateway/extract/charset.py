@@ -2,13 +2,16 @@
 
 A label that is wrong must not hide a text: what does not decode as it says is read as
 UTF-8, else as windows-1252, which never fails. A label that nobody knows is read the
-same way, and said so: a recipient's program may know it (A-47).
+same way, and said so: a recipient's program may know it (A-47). Where programs differ
+(the order of octets without a mark, charsets in which ASCII is not ASCII) all readings
+are given, one after the other.
 """
 
 import binascii
 import codecs
 import dataclasses
-import re
+import functools
+import string
 
 # Labels that other programs understand and Python knows under another name.
 _ALIASES = {
@@ -33,8 +36,10 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_JUNK = re.compile(rb"[^A-Za-z0-9+/=]+")
-_PADDING = re.compile(rb"=+")
+_WIDE = {"utf-16": ("utf-16-be", "utf-16-le"), "utf-32": ("utf-32-be", "utf-32-le")}
+_ASCII = string.printable.encode()
+_BASE64 = (string.ascii_letters + string.digits + "+/=").encode()
+_NOT_BASE64 = bytes(set(range(256)) - set(_BASE64))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,15 +60,49 @@ def decode_text(octets: bytes, label: str | None) -> Decoded:
     Returns:
         The text; never an error.
     """
-    if not label:
-        return Decoded(_guess(octets), known=True)
-    codec = _codec(label)
-    if codec is None:
-        return Decoded(_guess(octets), known=False)
+    codec = _codec(label) if label else None
+    if codec is not None and codec[:6] in _WIDE:
+        return _wide(octets, codec)
+    text = _guess(octets) if codec is None else _decode(octets, codec)
+    if "\0" in text:
+        # No text holds NUL: this is UTF-16 under another name, or nothing we know.
+        readings = (text, *_orders(octets, "utf-16"))
+        return Decoded("\n".join(readings), known=False)
+    if codec is not None and not _keeps_ascii(codec):
+        text = f"{text}\n{_guess(octets)}"
+    return Decoded(text, known=codec is not None or not label)
+
+
+def _decode(octets: bytes, codec: str) -> str:
     try:
-        return Decoded(octets.decode(codec), known=True)
+        return octets.decode(codec)
     except (UnicodeError, ValueError):
+        return _guess(octets)
+
+
+def _wide(octets: bytes, codec: str) -> Decoded:
+    """UTF-16 and UTF-32: by their mark, else in both orders.
+
+    RFC 2781 4.3 says big-endian without a mark, most programs do little-endian. Without
+    any NUL it may as well be a text of one octet for each character.
+    """
+    marked = any(octets.startswith(mark) for mark, _ in _BOMS[1:])
+    if marked:
         return Decoded(_guess(octets), known=True)
+    readings = _orders(octets, codec[:6])
+    if b"\0" in octets:
+        return Decoded("\n".join(readings), known=True)
+    return Decoded("\n".join((*readings, _guess(octets))), known=not octets)
+
+
+def _orders(octets: bytes, family: str) -> tuple[str, ...]:
+    return tuple(octets.decode(codec, "replace") for codec in _WIDE[family])
+
+
+@functools.cache
+def _keeps_ascii(codec: str) -> bool:
+    """Whether ASCII text is the same in that charset, as not in EBCDIC or UTF-7."""
+    return _decode(_ASCII, codec) == _ASCII.decode() and not codec.startswith("iso2022")
 
 
 def _codec(label: str) -> str | None:
@@ -94,8 +133,16 @@ def decode_base64(octets: bytes) -> bytes:
     Junk is skipped, and what comes after padding is read on, where `binascii` stops
     at the first padding: a text behind it would reach the recipient unseen.
     """
-    chunks = _PADDING.split(_JUNK.sub(b"", octets))
-    return b"".join(map(_decode_chunk, chunks))
+    return b"".join(map(_decode_chunk, _only_base64(octets).split(b"=")))
+
+
+def _only_base64(octets: bytes) -> bytes:
+    return octets.translate(None, _NOT_BASE64)
+
+
+def is_pure_base64(octets: bytes) -> bool:
+    """Whether there is nothing but base64 and line ends."""
+    return not octets.translate(None, _BASE64 + b"\r\n")
 
 
 def _decode_chunk(chunk: bytes) -> bytes:

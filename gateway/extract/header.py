@@ -7,7 +7,6 @@ stay in the text, which is only read, never written back.
 
 import re
 from collections.abc import Iterator
-from email.message import Message
 from urllib.parse import unquote_to_bytes
 
 from gateway.extract.charset import decode_base64, decode_text
@@ -29,7 +28,7 @@ def unfold(value: str) -> str:
 
 
 def to_octets(value: str) -> bytes:
-    """The octets behind a field of the compat32 parser."""
+    """The octets behind a field."""
     return value.encode("utf-8", "surrogateescape")
 
 
@@ -37,7 +36,7 @@ def decode_field(value: str) -> str:
     """Decode a human header field: encoded words, and raw 8-bit as UTF-8 or 1252.
 
     Args:
-        value: As the compat32 parser gives it, surrogate escapes included.
+        value: As an entity has it, surrogate escapes included.
     """
     text = unfold(value)
     if not text.isascii():
@@ -76,6 +75,23 @@ def _word_octets(encoding: str, value: str) -> bytes:
 
 def _unhex(match: re.Match[bytes]) -> bytes:
     return bytes([int(match[1], 16)])
+
+
+def names_twice(value: str, name: str) -> bool:
+    """Whether a parameter has two values, of which programs may take either."""
+    single: set[str] = set()
+    pieces: set[str] = set()
+    twice = False
+    for found, number, extended, raw in _PARAMETER.findall(unfold(value)):
+        if found.lower() != name:
+            continue
+        if number or extended:
+            piece = number or "*"
+            twice = twice or piece in pieces
+            pieces.add(piece)
+        else:
+            single.add(_unquote(raw))
+    return twice or len(single) + bool(pieces) > 1
 
 
 def parameters(value: str) -> dict[str, str]:
@@ -117,9 +133,3 @@ def _join(parts: list[tuple[int, bool, str]]) -> str:
         for _, extended, text in parts
     )
     return decode_text(octets, label).text
-
-
-def field_text(message: Message, name: str) -> str | None:
-    """The first field of that name as written, or None."""
-    value = message.get(name)
-    return None if value is None else str(value)

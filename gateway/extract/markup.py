@@ -6,9 +6,13 @@ well: a recipient can find it, and another program may show it.
 
 import dataclasses
 import re
-from itertools import accumulate
+from html import unescape
+from urllib.parse import unquote
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from gateway.extract.formats import data_uris, is_small_picture, plain_text
+from gateway.extract.nesting import is_too_complex
 
 # A line end before each block, so that two cells do not become one word. In front of
 # the tag it can do no harm inside attributes, comments or scripts.
@@ -18,25 +22,41 @@ _BLOCK = re.compile(
     r"form|option|button|textarea|figure|figcaption|title|body)[\s/>])",
     re.IGNORECASE,
 )
-_TAG = re.compile(r"<(/?)[A-Za-z]")
+# What a template holds is no part of the tree; as another element it is.
+_TEMPLATE = re.compile(r"<(/?)template(?=[\s/>])", re.IGNORECASE)
 _ANY_TAG = re.compile(r"<[^<>]*>")
 _META_CHARSET = re.compile(
     rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE
 )
-_HIDDEN = "[hidden],[style*='none' i],[style*='hidden' i]"
+_HIDDEN = (
+    "[hidden],[style*='none' i],[style*='hidden' i],[style*='font-size:0' i],"
+    "[style*='font-size: 0' i]"
+)
+_NO_SIZE = re.compile(r"font-size:\s*0(?![.\d]*[1-9])", re.IGNORECASE)
 _SPEAKING = ("alt", "title", "aria-label", "placeholder", "value", "content", "summary")
 _SPEAKING_CSS = ",".join(f"[{name}]" for name in _SPEAKING)
-_MANY_TAGS = 4_000
-_MAX_NESTING = 4_000  # the parser is quadratic in open elements: 4,000 take 20 ms
+_ADDRESSES = ("href", "src", "data", "action", "background")
+_ADDRESSES_CSS = ",".join(
+    f"[{name}*='{scheme}:' i]" for name in _ADDRESSES for scheme in ("data", "mailto")
+)
+# Pictures within the markup: no text, and often longer than all the rest.
+_PICTURE = re.compile(r"data:image/(?:png|gif|jpe?g|webp|bmp);base64,[A-Za-z0-9+/=%]*+")
+_CSS_CONTENT = re.compile(r"content\s*:\s*([^;}]*)", re.IGNORECASE)
+_CSS_ESCAPE = re.compile(r"\\(?:([0-9A-Fa-f]{1,6})\s?|(.))", re.DOTALL)
+_MAX_FRAMES = 3  # documents within documents
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Markup:
-    """`complete` is False when the markup was too deep to be parsed as a browser."""
+    """`complete` is False when the markup was too complex to be parsed as a browser.
+
+    `opened` is False when it holds a file that we cannot read.
+    """
 
     visible: str = dataclasses.field(repr=False)
     hidden: str = dataclasses.field(repr=False)
     complete: bool
+    opened: bool = True
 
 
 def meta_charset(octets: bytes) -> str | None:
@@ -45,28 +65,85 @@ def meta_charset(octets: bytes) -> str | None:
     return None if match is None else match[1].decode("ascii", "replace")
 
 
-def read_html(html: str) -> Markup:
-    """Split an HTML text in visible and hidden text."""
+def read_html(html: str, frames: int = 0) -> Markup:
+    """Split an HTML text in visible and hidden text.
+
+    Args:
+        html: The markup.
+        frames: How many documents this one stands in.
+    """
+    html = _PICTURE.sub("", _TEMPLATE.sub(r"<\1div", html))
     spaced = _BLOCK.sub("\n<", html)
-    if _is_too_deep(spaced):
-        return Markup(_ANY_TAG.sub(" ", spaced), "", complete=False)
+    if frames > _MAX_FRAMES or is_too_complex(spaced):
+        return without_tags(spaced)
     tree = LexborHTMLParser(spaced)
     if tree.root is None:
         return Markup("", "", complete=True)
-    hidden = [_comments(html), *_attributes(tree)]
+    hidden = [_comments(html), *_attributes(tree), *_code(tree), *_reversed(tree)]
+    inner = _inner(tree, frames)
+    hidden += [text for markup in inner for text in (markup.visible, markup.hidden)]
     tree.strip_tags(["script", "style"], recursive=True)
     for node in _outermost(tree.css(_HIDDEN)):
         hidden.append(node.text(separator=""))
         node.decompose()
-    visible = tree.root.text(separator="")
-    return Markup(visible, "\n".join(filter(str.strip, hidden)), complete=True)
+    return Markup(
+        tree.root.text(separator=""),
+        "\n".join(filter(str.strip, hidden)),
+        complete=all(markup.complete for markup in inner),
+        opened=all(markup.opened for markup in inner),
+    )
 
 
-def _is_too_deep(html: str) -> bool:
-    if html.count("<") < _MANY_TAGS:
-        return False
-    steps = (-1 if slash else 1 for slash in _TAG.findall(html))
-    return max(accumulate(steps), default=0) > _MAX_NESTING
+def without_tags(html: str) -> Markup:
+    """What is left when markup is not parsed: all between the tags."""
+    return Markup(unescape(_ANY_TAG.sub(" ", html)), "", complete=False)
+
+
+def _inner(tree: LexborHTMLParser, frames: int) -> list[Markup]:
+    """What stands in the addresses of links and in frames of this document."""
+    found = [
+        read_html(node.attributes.get("srcdoc") or "", frames + 1)
+        for node in tree.css("[srcdoc]")
+    ]
+    for node in tree.css(_ADDRESSES_CSS):
+        for name in _ADDRESSES:
+            address = (node.attributes.get(name) or "").strip()
+            if address.lower().startswith("mailto:"):
+                text = unquote(address[7:]).replace("+", " ")
+                found.append(Markup("", text, complete=True))
+            elif "data:" in address.lower():
+                found += [_file(octets, frames) for octets in data_uris(address)]
+    return found
+
+
+def _file(octets: bytes, frames: int) -> Markup:
+    text = plain_text(octets)
+    if text is None:
+        opened = is_small_picture(octets)
+        return Markup("", "", complete=True, opened=opened)
+    return read_html(text, frames + 1)
+
+
+def _code(tree: LexborHTMLParser) -> list[str]:
+    """Texts that style sheets put in, and scripts."""
+    styles = [node.text() for node in tree.css("style")]
+    texts = [node.text() for node in tree.css("script")]
+    for style in styles:
+        texts += (_CSS_ESCAPE.sub(_unescape, t) for t in _CSS_CONTENT.findall(style))
+    return texts
+
+
+def _unescape(match: re.Match[str]) -> str:
+    if match[2]:
+        return match[2]
+    code = int(match[1], 16)
+    return chr(code) if code < 0x110000 else "\ufffd"  # noqa: PLR2004 - Unicode
+
+
+def _reversed(tree: LexborHTMLParser) -> list[str]:
+    """What is written backwards and shown forwards."""
+    nodes = tree.css("bdo")
+    return [node.text(separator="")[::-1] for node in _roots(nodes)]
 
 
 def _comments(html: str) -> str:
@@ -90,15 +167,35 @@ def _outermost(nodes: list[LexborNode]) -> list[LexborNode]:
 
     The root elements stay: without them there is no tree left to read.
     """
-    nodes = [node for node in nodes if node.tag not in {"html", "body"}]
+    return _roots([node for node in nodes if _is_hidden(node)])
+
+
+def _roots(nodes: list[LexborNode]) -> list[LexborNode]:
     ids = {node.mem_id for node in nodes}
-    return [node for node in nodes if not _has_ancestor_in(node, ids)]
+    inside: dict[int, bool] = {}
+    return [node for node in nodes if not _is_inside(node.parent, ids, inside)]
 
 
-def _has_ancestor_in(node: LexborNode, ids: set[int]) -> bool:
-    parent = node.parent
-    while parent is not None:
-        if parent.mem_id in ids:
-            return True
-        parent = parent.parent
-    return False
+def _is_hidden(node: LexborNode) -> bool:
+    if node.tag in {"html", "body"}:
+        return False
+    style = (node.attributes.get("style") or "").lower()
+    if "hidden" in node.attributes or "none" in style or "hidden" in style:
+        return True
+    # Newsletters set no size around elements that set one again.
+    return bool(_NO_SIZE.search(style)) and next(node.iter(), None) is None
+
+
+def _is_inside(node: LexborNode | None, ids: set[int], inside: dict[int, bool]) -> bool:
+    """Whether a node is one of some nodes or in one; each node is asked once."""
+    path: list[int] = []
+    answer = False
+    while node is not None:
+        at = node.mem_id
+        path.append(at)
+        if at in ids or at in inside:
+            answer = at in ids or inside[at]
+            break
+        node = node.parent
+    inside.update(dict.fromkeys(path, answer))
+    return answer

@@ -6,6 +6,7 @@ code (A-27). The codes are those of requirements section J.
 """
 
 from gateway.model.reply import Reply
+from gateway.texts import render
 
 
 class Refusal(Exception):  # noqa: N818 - the field's word
@@ -19,6 +20,25 @@ class Refusal(Exception):  # noqa: N818 - the field's word
 
 def _reply(code: int, enhanced: str, *lines: str) -> Reply:
     return Reply(code, enhanced, lines)
+
+
+def _explained(code: str) -> Reply:
+    """A refusal with a code of its own, in the words that notices use too."""
+    lines = (
+        f"{code} {render.sentence(code, language)} {render.remedy(code, language)}"
+        for language in render.LANGUAGES
+    )
+    return _reply(550, render.enhanced_status(code), *lines)
+
+
+def _form(dutch: str, english: str) -> Reply:
+    """The header must be written otherwise; who sent it is told what to repair."""
+    return _reply(
+        550,
+        "5.6.0",
+        f"K601 Bericht geweigerd: {dutch}",
+        f"K601 Message refused: {english}",
+    )
 
 
 OK = _reply(250, "2.0.0", "OK")
@@ -57,14 +77,7 @@ AUTH_NEEDED = _reply(530, "5.7.0", "Authentication required")
 BAD_CREDENTIALS = _reply(535, "5.7.8", "Authentication credentials invalid")
 AUTH_NEEDS_TLS = _reply(538, "5.7.11", "Encryption required for authentication")
 RELAY_DENIED = _reply(550, "5.7.1", "Relaying denied")
-SENDER_NOT_ALLOWED = _reply(
-    550,
-    "5.7.1",
-    "K201 Deze mailserver mag niet namens dit afzenderdomein verzenden.",
-    "Vraag de beheerder van de gateway het domein aan deze client toe te voegen.",
-    "K201 This mail server may not send for this sender domain.",
-    "Ask the administrator of the gateway to add the domain to this client.",
-)
+SENDER_NOT_ALLOWED = _explained("K201")
 TOO_BIG = _reply(552, "5.3.4", "Message size exceeds the limit")
 NOT_ASCII = _reply(553, "5.6.7", "Address is not ASCII, and SMTPUTF8 is not offered")
 NO_VALID_RECIPIENTS = _reply(554, "5.5.1", "No valid recipients")
@@ -91,9 +104,37 @@ LONG_LINE = _reply(
     "Message refused: a line is longer than 998 octets."
     " Encode the content (quoted-printable or base64).",
 )
-CONTROL_IN_HEADER = _reply(
-    550,
-    "5.6.0",
-    "Bericht geweigerd: een kopregel bevat een stuurteken.",
-    "Message refused: a header field holds a control character.",
+CONTROL_IN_HEADER = _form(
+    "een kopregel bevat een stuurteken. Verwijder het.",
+    "a header field holds a control character. Remove it.",
 )
+HEADER_TOO_LONG = _form(
+    "de kop is groter dan 1 MB. Verwijder kopregels.",
+    "the header is over 1 MB. Remove header fields.",
+)
+FOLD_FIRST = _form(
+    "de eerste regel begint met een spatie of tab. Begin met een kopregel.",
+    "the first line begins with white space. Begin with a header field.",
+)
+FOLD_BLANK = _form(
+    "een vervolgregel in de kop is leeg op spaties na. Verwijder die regel.",
+    "a continuation line in the header holds only white space. Remove that line.",
+)
+LINE_NO_FIELD = _form(
+    "een regel in de kop is geen kopregel. Schrijf Naam: zonder spatie voor de dubbele"
+    " punt, en zet een lege regel tussen kop en tekst.",
+    "a line in the header is no header field. Write Name: without a space before the"
+    " colon, and put an empty line between header and text.",
+)
+NO_FROM = _form(
+    "er is geen kopregel From. Zet de afzender erin.",
+    "there is no From field. Add one that names the author.",
+)
+
+
+def field_twice(name: str) -> Reply:
+    """The header has this field, one of our own list, more than once."""
+    return _form(
+        f"de kopregel {name} staat er meer dan eens. Laat er een staan.",
+        f"the header has more than one {name} field. Leave one.",
+    )

@@ -51,6 +51,7 @@ class Connection(smtp.SMTP):
         self._errors = 0
         self._idle = False  # waiting for a command, and nothing of one has come
         self._linger: asyncio.TimerHandle | None = None
+        self.gone = asyncio.Event()
 
     # --- life of the connection -------------------------------------------------
     def _reset_timeout(self, duration: float | None = None) -> None:
@@ -96,6 +97,21 @@ class Connection(smtp.SMTP):
         if transport is not None and self._linger is None:
             self._linger = self.loop.call_later(_LINGER_S, transport.abort)
             transport.close()
+
+    def part_if_idle(self) -> None:
+        """Say 421 now when nothing is going on (RFC 5321 section 3.8 allows it)."""
+        if self.is_idle():
+            self._parting(answer.SHUTTING_DOWN)
+            self._end()
+
+    def cut(self) -> None:
+        """End the session without a word; a running commit goes on."""
+        self._writer.transport.abort()
+        self._end()
+
+    def _end(self) -> None:
+        if self._handler_coroutine is not None:
+            self._handler_coroutine.cancel()  # its end hangs up
 
     # --- reading and writing ----------------------------------------------------
     async def read_line(self, limit_octets: int) -> bytes:
@@ -152,6 +168,7 @@ class Connection(smtp.SMTP):
         finally:
             self.hang_up()
             self.left()
+            self.gone.set()
 
     async def _converse(self) -> None:
         refused = await self.entered()

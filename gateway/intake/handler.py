@@ -15,7 +15,8 @@ from typing import Protocol
 
 from gateway.intake import answer
 from gateway.intake.content import Content
-from gateway.intake.received import check_header, format_received
+from gateway.intake.header import Defect, check_header
+from gateway.intake.received import format_received
 from gateway.model.address import Domain
 from gateway.model.errors import StoreFull
 from gateway.model.ids import MessageId
@@ -77,6 +78,10 @@ class Handler:
         self._log("intake-fault", error=type(error).__name__, where=where)
         return answer.FAULT
 
+    def _refuse(self, defect: Defect, peer: Peer) -> Reply:
+        self._log("intake-content-refused", client=peer.client, fault=defect.fault)
+        return defect.reply
+
     async def _accept(self, envelope: Envelope, content: Content, peer: Peer) -> Reply:
         try:
             identifier, at = MessageId(self._new_id()), self._now()
@@ -84,9 +89,9 @@ class Handler:
                 peer, self._hostname, identifier, envelope.recipients, at
             )
             octets = content.octets(trace)
-            refused = check_header(octets, len(trace))
-            if refused is not None:
-                return refused
+            defect = check_header(octets, len(trace))
+            if defect is not None:
+                return self._refuse(defect, peer)
             if not octets.isascii():  # look, do not trust the parameter
                 envelope = dataclasses.replace(envelope, body=Body.EIGHT_BIT)
             return await self._receive(Message(identifier, envelope, octets, at), peer)

@@ -20,7 +20,7 @@ from gateway.ports import CommitIntent, Parcel
 _PORTION_OCTETS = 64 * 1024
 _DONE, _NOT_NOW = 2, 4
 _GO_AHEAD = 354
-_TOO_MANY_RECIPIENTS = 552  # means 452 (B-42, RFC 5321 4.5.3.1.10)
+_TOO_MANY_RECIPIENTS = 552  # to RCPT it means 452 (B-42, RFC 5321 4.5.3.1.10)
 _CLOSING = 421
 
 
@@ -168,7 +168,8 @@ class Transaction:
                     self._settle_by_reply(self._open(), reply)
                     return ()
                 else:
-                    self._settle_by_reply((recipient,), reply)
+                    put_off = reply.code == _TOO_MANY_RECIPIENTS
+                    self._settle_by_reply((recipient,), reply, put_off=put_off)
         except (HopGarbage, HopLost) as error:
             self._break_off(error)
             return ()
@@ -239,11 +240,18 @@ class Transaction:
         self._settle_open(Status.DEFERRED, cause_of(error), codes.HOP_FAULTY, None)
 
     def _settle_by_reply(
-        self, recipients: tuple[Mailbox, ...], reply: HopReply
+        self,
+        recipients: tuple[Mailbox, ...],
+        reply: HopReply,
+        *,
+        put_off: bool = False,
     ) -> None:
-        """4xx defers, 5xx fails, anything else was no answer to the question."""
+        """4xx defers, 5xx fails, anything else was no answer to the question.
+
+        `put_off` is for a 5xx that means 4xx where it was said.
+        """
         status, cause, code = Status.FAILED, Cause.HOP_REPLY, codes.HOP_REFUSED
-        if reply.kind == _NOT_NOW or reply.code == _TOO_MANY_RECIPIENTS:
+        if reply.kind == _NOT_NOW or put_off:
             status = Status.DEFERRED
         elif reply.kind < _NOT_NOW:
             status, cause = Status.DEFERRED, Cause.HOP_GARBAGE

@@ -6,6 +6,7 @@ ours or a municipality's, can take exponential time (A-48).
 """
 
 import dataclasses
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -16,14 +17,18 @@ from gateway.model.ids import RegimeId, RuleId
 from gateway.policy.identifier import find_signs
 from gateway.policy.normal import Normal, normalise, squeeze
 from gateway.policy.pack import Rule, RulePack, Term
-from gateway.policy.pattern import PatternSet
+from gateway.policy.pattern import STRIDE, PatternSet
 from gateway.policy.score import Hit
+
+# A text of one word repeated must not cost a hit for each; no letter has it so often.
+_MANY = 200
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Target:
     """A term, its length in the squeezed text, and the rules that it belongs to."""
 
+    number: int
     term: Term
     length: int
     owners: list[tuple[RegimeId, RuleId]]
@@ -34,6 +39,7 @@ class Matcher:
 
     def __init__(self, packs: Iterable[RulePack]) -> None:
         self._automaton = ahocorasick.Automaton()
+        self._numbers = itertools.count()
         # Packs share patterns, e.g. those of a person: each runs once.
         self._owners: dict[str, list[tuple[RegimeId, RuleId]]] = defaultdict(list)
         self._signs: dict[str, list[tuple[RegimeId, RuleId]]] = defaultdict(list)
@@ -55,8 +61,10 @@ class Matcher:
     ) -> None:
         for term in rule.terms:
             squeezed = squeeze(term.text)
-            target = _Target(term, len(squeezed), [])
-            owners = targets[squeezed].setdefault(term, target).owners
+            alike = targets[squeezed]
+            if term not in alike:
+                alike[term] = _Target(next(self._numbers), term, len(squeezed), [])
+            owners = alike[term].owners
             owners.append((pack.id, rule.id))
         for pattern in rule.patterns:
             self._owners[pattern].append((pack.id, rule.id))
@@ -91,10 +99,18 @@ class Matcher:
                 yield pack, rule, sign.at
 
     def _terms_in(self, text: Normal) -> Iterator[tuple[RegimeId, RuleId, int]]:
+        """Terms where they stand; of one without end, one in each stretch."""
+        seen: dict[int, int] = defaultdict(int)
+        resume: dict[int, int] = {}
         for last, targets in self._automaton.iter(text.squeezed):
             for target in targets:
-                start = last + 1 - target.length
+                number, start = target.number, last + 1 - target.length
+                if start < resume.get(number, 0):
+                    continue
                 if _stands(target.term, text, start, last + 1):
+                    seen[number] += 1
+                    if seen[number] > _MANY:
+                        resume[number] = last + STRIDE
                     at = text.position(start)
                     for pack, rule in target.owners:
                         yield pack, rule, at

@@ -9,18 +9,18 @@ one word. Positions are those of `clean` everywhere.
 
 import bisect
 import dataclasses
-import re
+import functools
 import unicodedata
 from itertools import accumulate
 
-# Combining marks, which NFKD parts from their letters, and what nobody sees: soft
-# hyphen, grapheme joiner, zero-width and direction marks, word joiner, invisible
-# operators, fillers, variation selectors, BOM and tag characters.
-_UNSEEN = re.compile(
-    "[\u0300-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff"
-    "\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b-\u200f\u202a-\u202e"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]+"
-)
+# Dropped: marks, which NFKD parts from their letters, controls, and what nobody sees
+# (soft hyphens, joiners, direction marks, tags, fillers, private use).
+_DROPPED = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Me", "Mn"})
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\ufffc\U0001d159")
+_CONTROLS = tuple(code for code in (*range(32), 127) if chr(code) not in "\t\n\v\f\r")
+_LAST_ASCII = "\x7f"
+_FEW = 24  # below, replacing them one by one is faster than a table
+_MOST_FOR_ONE = 6  # some ligatures are whole sentences, of no language that we match
 # What parts words besides white space: hyphens, quote marks, emphasis, quoted lines.
 _SEPARATORS = (
     "\"'`\u00b4*_~>|-\u2010\u2011\u2012\u2013\u2014\u2015\u2018\u2019\u201a\u201b\u201c"
@@ -30,6 +30,7 @@ _SEPARATORS = (
 _FOLDED = str.maketrans(
     {
         **dict.fromkeys(_SEPARATORS, " "),
+        **dict.fromkeys(_CONTROLS),
         "ß": "ss",
         "æ": "ae",
         "Æ": "Ae",
@@ -89,9 +90,33 @@ def fold(text: str) -> str:
 
     Word separators become spaces.
     """
-    if not text.isascii():
-        text = _UNSEEN.sub("", unicodedata.normalize("NFKD", text))
+    if text.isascii():
+        return text.translate(_FOLDED)
+    # By character: the normalisation of a whole text also sorts marks, which takes
+    # quadratic time, and here no mark is left to sort.
+    foreign = {char for char in set(text) if char > _LAST_ASCII}
+    if len(foreign) > _FEW:
+        table = {ord(char): _fold_one(char) for char in foreign}
+        return text.translate(table).translate(_FOLDED)
+    for char in foreign:
+        text = text.replace(char, _fold_one(char))
     return text.translate(_FOLDED)
+
+
+@functools.lru_cache(maxsize=4096)
+def _fold_one(char: str) -> str:
+    if char == "\x85":  # a line end that Unicode counts among the controls
+        return " "
+    kept = (
+        part
+        for part in unicodedata.normalize("NFKD", char)
+        if char.isspace() or _is_seen(part)
+    )
+    return "".join(kept).translate(_FOLDED)[:_MOST_FOR_ONE]
+
+
+def _is_seen(char: str) -> bool:
+    return unicodedata.category(char) not in _DROPPED and char not in _BLANK
 
 
 def normalise(text: str) -> Normal:

@@ -14,7 +14,7 @@ from gateway.model.errors import RulebookError
 
 # After a match the search goes on a little further on: rules count once in a stretch of
 # text, and a text of one word repeated must not cost a match for each.
-_STRIDE = 60
+STRIDE = 60
 _SET_MEMORY_OCTETS = 64 * 1024 * 1024
 _CANARY = b"(?s:.)"  # matches whatever is not empty
 
@@ -94,4 +94,4 @@ class PatternSet:
             at = match.end()
             if accept(match, octets):
                 yield match.start()
-                at += _STRIDE
+                at += STRIDE

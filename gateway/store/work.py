@@ -123,6 +123,8 @@ class Store:
         """
         engine.check_library()
         path = engine.database_path(url)
+        if not path.exists():  # an empty one would be a new log under an old name
+            raise ConfigError("store.url", "has no database", "run: ketenmail init")
         engines = engine.create_engines(url)
         try:
             current = engine.is_current(engines[1])

@@ -310,7 +310,8 @@ def _values(parameters: Iterable[tuple[str, str]], language: str) -> dict[str, s
     if "roles" in values:
         roles = values["roles"].split(", ")
         names = [TEXTS[language]["role"].get(r, r.replace("_", " ")) for r in roles]
-        more = ", ..." if len(names) > _MAX_ROLES else ""
+        others = " en anderen" if language == "nl" else " and others"
+        more = others if len(names) > _MAX_ROLES else ""
         values["roles"] = ", ".join(names[:_MAX_ROLES]) + more
     clipped = {"partner", "regime", "resembles"} & values.keys()
     return values | {key: values[key][:_MAX_PARAMETER] for key in clipped}

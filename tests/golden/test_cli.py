@@ -328,7 +328,7 @@ def test_mistakes_in_settings_and_keys_are_explained(terminal):
     (terminal.folder / "state" / "ketenmail.db").unlink()
     terminal.type("queue list", 2)
     terminal.type("doctor", 1)
-    terminal.type("init", 2)
+    terminal.type("init", 3)
     (terminal.folder / "demo").mkdir()
     (terminal.folder / "demo" / "mine.txt").touch()
     terminal.type("demo --folder {folder}/demo", 2)
@@ -371,7 +371,7 @@ def test_a_user_without_rights_is_told_whose_the_files_are(dutch):
     words = [*(guard if os.geteuid() == 0 else []), *command(dutch, "queue", "list")]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "sudo -u ketenmail" in done.stderr
+    assert "runuser -u ketenmail" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -415,8 +415,7 @@ def test_a_reload_that_cannot_be_is_explained_and_changes_nothing(running):
     os.kill(serving.pid, daemon.signal.SIGHUP)
     log = dutch.folder / "serve.log"
     assert daemon.until(lambda: '"status": "refused"' in log.read_text("utf-8"))
-    assert f"listener[1].key\n  Probleem:  {key}: bestaat niet" in log.read_text(
-        "utf-8"
-    )
+    assert "listener[1].key\n" in log.read_text("utf-8")
+    assert f" {key}: bestaat niet\n" in log.read_text("utf-8")
     found = json.loads(dutch.type("doctor --json", 1))
     assert [one["level"] for one in found if one["subject"] == "running"] == ["ok"]

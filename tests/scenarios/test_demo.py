@@ -24,6 +24,7 @@ AS_SAID = [
     ("crisisdienst@gzz.sandbox.example", 550, "refused", "K301"),
     ("directeur@pi.sandbox.example", 550, "refused", "K304"),
     ("opname@kliniek.sandbox.example", 250, "failed", "K403"),
+    ("toezicht@reclassering.sandbox.example", 250, "delivered", ""),
     ("directeur@pi.sandbox.example", 250, "failed", "K405"),
 ]
 # No swaks, no root, nothing of the system's but Python: a PATH with an empty folder.

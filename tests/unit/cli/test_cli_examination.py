@@ -1,20 +1,26 @@
 """What `doctor`, `config check`, `init` and `serve` look at."""
 
+import asyncio
 import contextlib
 import dataclasses
 import datetime
 import errno
 import pathlib
 import socket
+import ssl
+import threading
 
 import pytest
 
-from gateway.cli import examination, setup
+from gateway import app
+from gateway.cli import examination, mail, setup
 from gateway.cli.output import Refusal, Speaker, written_whole
 from gateway.cli.partners import check_regimes
-from gateway.config import parse
+from gateway.config import ListenerTls, parse
 from gateway.model.errors import RegistryError
 from gateway.partnerfile import parse_partner_file
+from gateway.store.evidence import SqlEvidence
+from gateway.store.migrate import migrate
 from tests import certs
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -223,11 +229,10 @@ def check(regimes: str) -> None:
 
 def test_a_mailbox_may_only_have_regimes_that_exist():
     check('["wvggz", "pbw18b"]')
-    for wrong in ('["wvgz"]', '"wvggz"'):
-        with pytest.raises(RegistryError) as caught:
-            check(wrong)
-        assert caught.value.place == "partner ggz.mailbox.regimes"
-        assert "pbw18b, wvggz" in caught.value.remedy
+    with pytest.raises(RegistryError) as caught:
+        check('["wvgz"]')
+    assert caught.value.place == "partner ggz.mailbox.regimes"
+    assert "pbw18b, wvggz" in caught.value.remedy
 
 
 def test_a_file_gets_its_name_when_it_is_whole_and_is_for_this_user_only(tmp_path):
@@ -255,3 +260,143 @@ def test_where_one_cannot_write_is_said_under_the_name_that_was_given(tmp_path):
         with pytest.raises(OSError) as caught, written_whole(pathlib.Path(path)):
             raise AssertionError
         assert caught.value.filename == str(path)
+
+
+def test_a_lost_database_is_not_made_anew_under_a_name_that_signed_already(
+    config, tmp_path
+):
+    log = tmp_path / "keys" / "log"
+    log.mkdir(parents=True)
+    database = tmp_path / "ketenmail.db"
+    setup._refuse_a_second_log(speaker(), config)  # never was there
+    (log / "old.pub").write_text("old.gem.test/gem+aabbccdd+AAAA\n")
+    setup._refuse_a_second_log(speaker(), config)  # another name: another log
+    (log / "ours.pub").write_text("gw.gem.test/gem+aabbccdd+AAAA\n")
+    for make in (lambda: None, database.touch):
+        make()
+        with pytest.raises(Refusal) as caught:
+            setup._refuse_a_second_log(speaker(), config)
+        assert caught.value.place == str(database)
+        assert "gw.gem.test/gem" in caught.value.problem
+    migrate(config.store_url)
+    setup._refuse_a_second_log(speaker(), config)
+    database.write_bytes(b"something else" * 100)
+    setup._refuse_a_second_log(speaker(), config)  # who opens it will say so
+
+
+def test_the_facts_of_one_item_stand_on_one_line_and_what_says_nothing_nowhere():
+    facts = {
+        "level": "certain",
+        "helo": "",
+        "uncertain": False,
+        "exit": 0,
+        "cause": None,
+        "findings/1/rule": "a",
+        "findings/1/count": 2,
+        "findings/2/rule": "b",
+    }
+    assert list(mail.fact_lines(facts)) == [
+        "level: certain",
+        "exit: 0",
+        "findings/1: rule=a count=2",
+        "findings/2: rule=b",
+    ]
+
+
+# --- what answers, and what is left ---------------------------------------------------
+@contextlib.contextmanager
+def answering(greeting: bytes, context: ssl.SSLContext | None = None):
+    """A program on a free port that greets everybody; answers the port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def greet() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = server.accept()
+                if context is not None:
+                    connection = context.wrap_socket(connection, server_side=True)
+                with contextlib.closing(connection):
+                    connection.sendall(greeting)
+                    connection.recv(1)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join(10)
+
+
+def running(config, port: int) -> examination.Finding:
+    (finding,) = examination._look_whether_it_runs(
+        speaker(), listening_on(config, "127.0.0.1", port)
+    )
+    return finding
+
+
+def test_the_gateway_is_known_by_its_greeting(config):
+    with answering(b"220 gw.gem.test ESMTP\r\n") as port:
+        assert running(config, port).level == "ok"
+    with answering(b"220 postfix.gem.test ESMTP\r\n") as port:
+        finding = running(config, port)
+    assert finding.level == "warn"
+    assert finding.detail == "another program than this gateway answers here"
+    assert running(config, port).detail.startswith("nothing answers")  # it is over now
+
+
+def test_a_listener_with_implicit_tls_is_asked_over_tls(config):
+    (listener,) = config.listeners
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(listener.certificate, listener.key)
+    implicit = dataclasses.replace(listener, tls=ListenerTls.IMPLICIT)
+    config = dataclasses.replace(config, listeners=(implicit,))
+    with answering(b"220 gw.gem.test ESMTP\r\n", context) as port:
+        assert running(config, port).level == "ok"
+
+
+def test_a_resolver_that_is_silent_is_a_failure_with_its_own_remedy(config):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        text = config.text + f"[dns]\nport = {port}\ntimeout_s = 1\n"
+        (finding,) = examination._look_at_resolver(speaker(), parse(text))
+    assert (finding.level, finding.where) == ("fail", f"dns.resolver 127.0.0.1:{port}")
+    assert "time-out" in finding.detail
+    assert "unbound" in finding.remedy
+
+
+def test_little_room_on_the_disk_is_a_failure(config, monkeypatch):
+    monkeypatch.setattr(examination, "_LEAST_FREE", 2**80)
+    (finding,) = examination._look_at_disk(speaker(), config)
+    assert (finding.level, finding.where) == ("fail", config.state_dir)
+
+
+def test_a_key_directory_that_others_can_enter_is_a_failure(config, tmp_path):
+    app.create(config)
+    assert "fail" not in [
+        f.level for f in examination._look_at_store(speaker(), config)
+    ]
+    (tmp_path / "keys").chmod(0o755)
+    found = list(examination._look_at_store(speaker(), config))
+    assert [f.where for f in found if f.level == "fail"] == ["keys.directory"]
+
+
+def test_a_clock_that_is_behind_the_evidence_is_a_failure(config):
+    app.create(config)
+
+    async def record(at: datetime.datetime, installation: app.Installation) -> None:
+        async with installation.store.work() as work:
+            loaded = app.config_loaded(config, installation.policy)
+            await work.evidence.append(loaded)
+        evidence = SqlEvidence(installation.store, "test")
+        for origin in await evidence.origins():
+            await evidence.integrate(origin, at, 10)
+            await evidence.sign(origin, installation.keys.signer(origin), at)
+        await evidence.release()
+
+    def levels() -> dict[str, str]:
+        found = examination._look_at_store(speaker(), config)
+        return {f.where: f.level for f in found if f.subject == "evidence"}
+
+    with contextlib.closing(app.Installation.open(config)) as opened:
+        asyncio.run(record(NOW, opened))
+        assert levels() == {"gw.gem.test/_gateway": "ok"}
+        asyncio.run(record(LATER, opened))
+        assert levels() == {"gw.gem.test/_gateway": "fail"}

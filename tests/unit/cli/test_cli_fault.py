@@ -81,10 +81,10 @@ def test_no_rights_is_remedied_by_another_user_not_by_init():
     error = ConfigError("g.toml", "cannot be read", "write it with: ketenmail init")
     caused(error, PermissionError(13, "Permission denied"))
     remedy = fault.describe(speaker("en"), error).remedy
-    assert "sudo -u ketenmail" in remedy
+    assert "runuser -u ketenmail" in remedy
     assert "init" not in remedy
     deeper = caused(ConfigError("g", "p", "r"), caused(OSError(), PermissionError()))
-    assert "sudo -u ketenmail" in fault.describe(speaker("en"), deeper).remedy
+    assert "runuser -u ketenmail" in fault.describe(speaker("en"), deeper).remedy
 
 
 def test_json_gets_the_fault_as_json_and_a_person_still_reads_it(capsys):

@@ -1,12 +1,11 @@
 """Author fields: strict, so that nobody sees another author than we authorised."""
 
-import email
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.extract.author import authors_of, parse_mailboxes
+from gateway.extract.entity import parse_entity
 
 A = "a@gem.example"
 
@@ -67,7 +66,7 @@ def test_what_the_grammar_does_not_allow_is_faulty(value):
 
 
 def of(header: str):
-    return authors_of(email.message_from_string(header + "\n\n"))
+    return authors_of(parse_entity(header.encode() + b"\n\n"))
 
 
 def test_all_author_fields_count_once():

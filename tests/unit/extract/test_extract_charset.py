@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.extract.charset import decode_base64, decode_text
+from gateway.extract.charset import decode_base64, decode_text, is_pure_base64
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,45 @@ def test_base64_is_read_to_its_end(encoded, octets):
 @given(st.binary(max_size=80))
 def test_no_octets_break_base64(octets):
     decode_base64(octets)
+
+
+@pytest.mark.parametrize(
+    ("octets", "label"),
+    [
+        ("zorg".encode("utf-16-be"), "utf-16"),
+        ("zorg".encode("utf-16-le"), "utf-16"),
+        ("zorg".encode("utf-16-le"), "utf-16be"),
+        ("zorg".encode("utf-32-be"), "utf-32"),
+        ("zorg".encode("utf-16"), "utf-16le"),
+        (b"zorg", "utf-16"),
+        (b"zorg", "cp037"),
+        ("zorg".encode("cp037"), "cp037"),
+        ("zorg".encode("utf-16-be"), None),
+        ("zorg".encode("utf-16-le"), "utf-8"),
+        (b"\xe9 zorg", "utf-7"),
+    ],
+)
+def test_where_programs_differ_all_readings_are_given(octets, label):
+    assert "zorg" in decode_text(octets, label).text
+
+
+@pytest.mark.parametrize(
+    ("octets", "label", "known"),
+    [
+        ("zorg".encode("utf-16-be"), "utf-16", True),
+        (b"zorg", "utf-16", False),
+        (b"", "utf-16", True),
+        (b"z\0o\0", "utf-8", False),
+        (b"z\0o\0", None, False),
+        (b"zorg", "cp037", True),
+    ],
+)
+def test_what_no_text_of_that_charset_is_is_said(octets, label, known):
+    assert decode_text(octets, label).known is known
+
+
+@pytest.mark.parametrize(
+    ("octets", "pure"), [(b"YQ==\r\n", True), (b"een tekst", False), (b"a.b", False)]
+)
+def test_a_text_is_told_from_base64(octets, pure):
+    assert is_pure_base64(octets) is pure

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.extract.header import decode_field, parameters, to_octets
+from gateway.extract.header import decode_field, names_twice, parameters, to_octets
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,21 @@ def test_no_field_makes_it_raise(value):
         return  # a lone surrogate that the parser never makes
     decode_field(value)
     parameters(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "twice"),
+    [
+        ("x; boundary=a", False),
+        ("x; boundary=a; boundary=a", False),
+        ('x; boundary=a; boundary="a"', False),
+        ("x; boundary=a; Boundary=b", True),
+        ("x; boundary=a; boundary*0=a", True),
+        ("x; boundary*0=a; boundary*1=b", False),
+        ("x; boundary*0=a; boundary*0=b", True),
+        ("x; boundary*=utf-8''a", False),
+        ("x; name=a; name=b", False),
+    ],
+)
+def test_a_parameter_with_two_values_is_known(value, twice):
+    assert names_twice(value, "boundary") is twice

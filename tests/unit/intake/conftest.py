@@ -21,9 +21,9 @@ async def connect():
     """`talker = await connect(desk, listener)` is closed when the test ends."""
     talkers = []
 
-    async def open_one(desk, listener=OPEN, *, tls=False):
+    async def open_one(desk, listener=OPEN, *, tls=False, source="127.0.0.1"):
         context = client_context() if tls else None
-        talker = await Talker.connect(desk.port(listener), context)
+        talker = await Talker.connect(desk.port(listener), context, source)
         talkers.append(talker)
         return talker
 

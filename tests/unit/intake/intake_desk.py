@@ -22,6 +22,7 @@ CHEAP = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 HASH = CHEAP.hash(PASSWORD)
 OK = Reply(250, "2.0.0", ("Accepted as 1",))
 AT = datetime.datetime(2026, 11, 25, 12, 0, tzinfo=datetime.UTC)
+HEAD = b"From: jan@gem.nl\r\nSubject: x\r\n\r\n"
 OPEN, STARTTLS, IMPLICIT, STRANGER = range(4)  # the listeners, see `_settings`
 
 _TOML = """
@@ -169,10 +170,14 @@ class Talker:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def connect(cls, port, tls=None):
+    async def connect(cls, port, tls=None, source="127.0.0.1"):
         talker = cls(
             *await asyncio.open_connection(
-                "127.0.0.1", port, ssl=tls, server_hostname="localhost" if tls else None
+                "127.0.0.1",
+                port,
+                ssl=tls,
+                server_hostname="localhost" if tls else None,
+                local_addr=(source, 0),
             )
         )
         talker.greeting = await talker.reply()

@@ -1,7 +1,10 @@
 """Which client is who, and what start refuses."""
 
+import asyncio
+import concurrent.futures
 import hashlib
 import ipaddress
+import threading
 
 import argon2
 import pytest
@@ -129,6 +132,39 @@ def test_damaged_hash_is_a_fault_of_ours_and_no_wrong_password():
         passwords.verify("u", b"x")
 
 
+@pytest.fixture
+async def busy_threads():
+    """All threads that the process shares wait until the test ends."""
+    loop, go = asyncio.get_running_loop(), threading.Event()
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    loop.set_default_executor(pool)
+    held = asyncio.create_task(asyncio.to_thread(go.wait))
+    await asyncio.sleep(0)
+    yield
+    go.set()
+    await held
+
+
+@pytest.mark.usefixtures("busy_threads")
+async def test_password_is_checked_while_big_mail_holds_the_shared_threads():
+    async with asyncio.timeout(10):
+        assert await TABLE.authenticate("u", PASSWORD.encode())
+        assert not await TABLE.authenticate("u", b"wrong")
+
+
+async def test_flood_of_guesses_leaves_the_shared_threads_alone(monkeypatch):
+    go = threading.Event()
+    monkeypatch.setattr(Passwords, "verify", lambda *_: go.wait(10))
+    guesses = [
+        asyncio.create_task(TABLE.authenticate("u", b"guess")) for _ in range(100)
+    ]
+    async with asyncio.timeout(5):
+        assert await asyncio.to_thread(int) == 0
+    assert not any(guess.done() for guess in guesses)
+    go.set()
+    await asyncio.gather(*guesses)
+
+
 # --- certificates on the wire ------------------------------------------------------
 CLIENT = certs.issue(CA, ["mail.gem.nl"])
 
@@ -163,7 +199,9 @@ async def test_listed_client_certificate_identifies(intake, tmp_path, listener):
     desk = await intake(configuration=with_certificate(CLIENT), client_ca=CA)
     talker = await secure(desk, tmp_path, CLIENT, listener)
     await talker.begin()
-    assert (await talker.data(b"Subject: x\r\n\r\n.\r\n"))[:3] == "250"
+    assert (await talker.data(b"From: jan@gem.nl\r\nSubject: x\r\n\r\n.\r\n"))[
+        :3
+    ] == "250"
     assert desk.peers[0].identified_by is Identification.CERTIFICATE
     assert desk.peers[0].tls.chain == CLIENT.chain_der[:1]
     await talker.close()
@@ -194,7 +232,7 @@ async def test_certificate_is_not_asked_for_without_a_ca(intake, tmp_path):
     desk = await intake(configuration=settings(NETWORK))
     talker = await secure(desk, tmp_path, CLIENT)
     await talker.begin()
-    await talker.data(b"Subject: x\r\n\r\n.\r\n")
+    await talker.data(b"From: jan@gem.nl\r\nSubject: x\r\n\r\n.\r\n")
     assert desk.peers[0].tls.chain == ()
     assert desk.peers[0].identified_by is Identification.NETWORK
     await talker.close()

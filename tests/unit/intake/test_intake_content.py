@@ -20,7 +20,7 @@ STREAMS = st.one_of(
         lambda lines: b"".join(line + b"\r\n" for line in lines) + b".\r\nQUIT\r\n"
     ),
 )
-ENDED = b"Subject: x\r\n\r\nbody\r\n..\r\n.\r\nNOOP\r\n"
+ENDED = b"From: jan@gem.nl\r\nSubject: x\r\n\r\nbody\r\n..\r\n.\r\nNOOP\r\n"
 
 
 def naive(stream, limit):
@@ -97,7 +97,7 @@ def test_fed_octet_by_octet_it_ends_at_the_same_place():
         fed += 1
     assert ENDED[fed + 1 :] == b"NOOP\r\n"
     assert content.received_octets == fed + 1
-    assert content.octets(b"") == b"Subject: x\r\n\r\nbody\r\n.\r\n"
+    assert content.octets(b"") == b"From: jan@gem.nl\r\nSubject: x\r\n\r\nbody\r\n.\r\n"
 
 
 @pytest.mark.parametrize("length", range(len(ENDED) - len(b"NOOP\r\n")))
@@ -128,7 +128,7 @@ def test_faulty_content_is_read_over_in_constant_memory(unit, fault):
     assert content.feed(b"\r\n.\r\nQUIT\r\n") == b"QUIT\r\n"
 
 
-@pytest.mark.parametrize("first", [b"", b"Subject: x\r\n"])
+@pytest.mark.parametrize("first", [b"", b"From: jan@gem.nl\r\nSubject: x\r\n"])
 def test_full_line_with_its_dot_is_sound_when_its_end_comes_later(first):
     content, line = Content(100_000), b"." + b"x" * 998
     assert content.feed(first + line + b"\r") is None

@@ -8,8 +8,9 @@ import ssl
 import pytest
 from aiosmtpd.smtp import SMTP
 
-from gateway.intake.server import IntakeProtocol
+from gateway.intake.verbs import IntakeProtocol
 from gateway.model.peer import Identification
+from gateway.texts import render
 from tests.unit.intake.intake_desk import (
     CHEAP,
     IMPLICIT,
@@ -234,7 +235,9 @@ async def test_starttls_forgets_everything_that_was_said_in_clear(intake, connec
     assert await talker.code("STARTTLS") == "503 5.5.1"
     assert await talker.code("DATA") == "503 5.5.1"
     await talker.begin()
-    assert (await talker.data(b"Subject: x\r\n\r\n.\r\n"))[:3] == "250"
+    assert (await talker.data(b"From: jan@gem.nl\r\nSubject: x\r\n\r\n.\r\n"))[
+        :3
+    ] == "250"
     assert desk.peers[0].tls.version == "TLSv1.3"
 
 
@@ -265,7 +268,7 @@ async def test_implicit_tls_knows_that_it_is_tls(intake, connect):
     assert "STARTTLS" not in shown
     assert await talker.code("STARTTLS") == "503 5.5.1"
     await talker.begin()
-    await talker.data(b"Subject: x\r\n\r\n.\r\n")
+    await talker.data(b"From: jan@gem.nl\r\nSubject: x\r\n\r\n.\r\n")
     assert b" with ESMTPS id id1\r\n" in desk.messages[0].octets
 
 
@@ -369,7 +372,7 @@ async def test_authenticated_client_wins_over_its_network(intake, connect):
     assert await talker.code("MAIL FROM:<jan@gem.nl>") == "550-5.7.1"
     assert await talker.code("MAIL FROM:<scan@hattem.example>") == "250 2.1.0"
     await talker.do("RCPT TO:<a@b.nl>")
-    await talker.data(b"Subject: x\r\n\r\n.\r\n")
+    await talker.data(b"From: jan@gem.nl\r\nSubject: x\r\n\r\n.\r\n")
     peer = desk.peers[0]
     assert (peer.client, peer.municipality) == ("scanner", "hattem")
     assert peer.identified_by is Identification.AUTH
@@ -411,7 +414,7 @@ async def test_nobody_relays_for_an_unknown_client_when_auth_cannot_help(
     await talker.greet()
     assert await talker.code("MAIL FROM:<jan@gem.nl>") == "250 2.1.0"
     assert await talker.code(f"RCPT TO:<{recipient}>") == "550 5.7.1"
-    reply = await talker.data(b"Subject: x\r\n\r\n.\r\n")
+    reply = await talker.data(b"From: jan@gem.nl\r\nSubject: x\r\n\r\n.\r\n")
     assert reply.startswith("554 5.5.1")
     assert desk.messages == []
 
@@ -441,8 +444,13 @@ async def test_refused_sender_is_told_why_in_two_languages(intake, connect):
     talker = await connect(desk)
     await talker.greet()
     reply = await talker.do("MAIL FROM:<jan@evil.example>")
-    assert "K201 Deze mailserver" in reply
-    assert "K201 This mail server" in reply
+    assert reply.splitlines() == [
+        f"550{mark}5.7.1 K201 {render.sentence('K201', language)}"
+        f" {render.remedy('K201', language)}"
+        for mark, language in (("-", "nl"), (" ", "en"))
+    ]
+    assert "namens deze afzender" in reply
+    assert "for this sender" in reply
     assert ("intake-sender-refused", {"client": "mta"}) in desk.log
 
 
@@ -450,7 +458,7 @@ async def test_null_reverse_path_is_accepted_and_stored_as_empty(intake, connect
     desk = await intake()
     talker = await connect(desk)
     await talker.begin(sender="")
-    await talker.data(b"Subject: x\r\n\r\n.\r\n")
+    await talker.data(b"From: jan@gem.nl\r\nSubject: x\r\n\r\n.\r\n")
     assert desk.messages[0].envelope.reverse_path.is_null
     assert str(desk.messages[0].envelope.reverse_path) == ""
 
@@ -463,7 +471,9 @@ async def test_recipients_over_the_limit_only_are_put_off(intake, connect):
     codes = [await talker.code(f"RCPT TO:<r{at}@b.nl>") for at in range(150)]
     assert codes == ["250 2.1.5"] * 100 + ["452 4.5.3"] * 50
     assert await talker.code("RCPT TO:<r5@B.nl>") == "250 2.1.5"  # is in already
-    assert (await talker.data(b"Subject: x\r\n\r\n.\r\n"))[:3] == "250"
+    assert (await talker.data(b"From: jan@gem.nl\r\nSubject: x\r\n\r\n.\r\n"))[
+        :3
+    ] == "250"
     recipients = desk.messages[0].envelope.recipients
     assert [str(each) for each in recipients] == [f"r{at}@b.nl" for at in range(100)]
     assert b"\tfor <" not in desk.messages[0].octets
@@ -474,7 +484,7 @@ async def test_postmaster_without_domain_is_that_of_the_sender(intake, connect):
     talker = await connect(desk)
     for sender in ("jan@gemeente.example", ""):
         await talker.begin("Postmaster", sender=sender)
-        await talker.data(b"Subject: x\r\n\r\n.\r\n")
+        await talker.data(b"From: jan@gem.nl\r\nSubject: x\r\n\r\n.\r\n")
     assert [str(message.envelope.recipients[0]) for message in desk.messages] == [
         "Postmaster@gemeente.example",
         "Postmaster@gem.nl",
@@ -486,13 +496,13 @@ async def test_one_received_field_is_put_in_front(intake, connect):
     desk = await intake()
     talker = await connect(desk)
     await talker.begin("piet@politie.example")
-    await talker.data(b"Received: by x;\r\nSubject: x\r\n\r\n.\r\n")
+    await talker.data(b"Received: by x;\r\nFrom: jan@gem.nl\r\nSubject: x\r\n\r\n.\r\n")
     assert desk.messages[0].octets == (
         b"Received: from client.example ([127.0.0.1])\r\n"
         b"\tby poort.voorbeeld.nl with ESMTP id id1\r\n"
         b"\tfor <piet@politie.example>;\r\n"
         b"\tWed, 25 Nov 2026 12:00:00 +0000\r\n"
-        b"Received: by x;\r\nSubject: x\r\n\r\n"
+        b"Received: by x;\r\nFrom: jan@gem.nl\r\nSubject: x\r\n\r\n"
     )
 
 
@@ -503,7 +513,7 @@ async def test_greeting_name_cannot_shape_our_header_field(intake, connect, verb
     await talker.do(f"{verb} a) b(\\;\xe9,<>@\t" + "x" * 300)
     await talker.do("MAIL FROM:<jan@gem.nl>")
     await talker.do("RCPT TO:<a@b.nl>")
-    await talker.data(b"Subject: x\r\n\r\n.\r\n")
+    await talker.data(b"From: jan@gem.nl\r\nSubject: x\r\n\r\n.\r\n")
     field = desk.messages[0].octets.partition(b"Subject")[0].decode("ascii")
     name = re.match(r"Received: from (\S+) \(\[127\.0\.0\.1\]\)\r\n\tby ", field)[1]
     assert name == "a??b" + "?" * 9 + "x" * 242
@@ -520,7 +530,7 @@ async def test_no_logger_sees_an_address_or_content_at_debug(
     async with running(tmp_path) as desk:
         talker = await Talker.connect(desk.port(OPEN))
         await talker.begin("canary@b.nl")
-        await talker.data(b"Subject: canary\r\n\r\ncanary\r\n.\r\n")
+        await talker.data(b"From: jan@gem.nl\r\nSubject: canary\r\n\r\ncanary\r\n.\r\n")
         await talker.close()
     assert desk.messages
     assert [record.name for record in caplog.records if record.name == "mail.log"] == []

@@ -580,6 +580,25 @@ async def test_b42_only_354_lets_the_content_go(reply, cause) -> None:
     assert server.content == b""
 
 
+@pytest.mark.parametrize(
+    "manners",
+    [
+        Manners(mail=b"552 5.3.4 too big\r\n"),
+        Manners(data=b"552 5.3.4 too big\r\n"),
+        Manners(end=b"552 5.3.4 too big\r\n"),
+    ],
+    ids=["mail", "data", "dot"],
+)
+@pytest.mark.parametrize("ehlo_tls", [OVER_TLS, b"250 mx1\r\n"])
+async def test_b42_552_is_final_everywhere_but_at_rcpt(manners, ehlo_tls) -> None:
+    manners.ehlo_tls = ehlo_tls
+    with LoopbackHop(manners, CHAIN) as server:
+        outcome = await send(hop_to(server))
+    (result,) = outcome.recipients
+    assert (result.status, result.cause) == (Status.FAILED, Cause.HOP_REPLY)
+    assert (result.reply.code, result.reply.enhanced) == (552, "5.3.4")
+
+
 # --- what the message needs of the hop -------------------------------------------------------------
 
 

@@ -96,3 +96,12 @@ def test_a_pattern_counts_once_in_a_short_stretch():
 
 def test_a_megabyte_of_digits_costs_no_exponential_time():
     assert found("1 " * 250_000) == set()
+
+
+def test_a_word_without_end_costs_a_hit_for_each_stretch_and_no_word_behind_is_lost():
+    text = "proefmaatregel " * 5_000
+
+    hits = found(f"{text}zorgmachtigingen")
+
+    assert 200 < len(hits) < 2_500
+    assert max(at for _, at in hits) > len(text) - 100

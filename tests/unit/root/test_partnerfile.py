@@ -66,6 +66,7 @@ def test_a_good_file_is_read_whole():
         ('method = "mx"', 'least = "none"', "partner[1] ggz.route.least"),
         ("crisis@ggz.example", "crisis", "partner[1] ggz.mailbox.address"),
         ("regimes =", "regime =", "partner[1] ggz.mailbox"),
+        ('["wvggz"]', '"wvggz"', "partner[1] ggz.mailbox.regimes"),
         ("verified_on = 2026-11-01", 'verified_on = "x"', "partner[1].verified_on"),
         (
             "verified_on = 2026-11-01",

@@ -127,7 +127,8 @@ def test_parameters_fill_the_sentence_in_each_language():
 def test_a_long_list_of_roles_is_cut():
     roles = ", ".join(sorted(desk.policy().packs["wvggz"].permitted_roles))
 
-    assert render.remedy("K304", "nl", (("roles", roles),)).endswith(", ....")
+    assert render.remedy("K304", "nl", (("roles", roles),)).endswith(" en anderen.")
+    assert render.remedy("K304", "en", (("roles", roles),)).endswith(" and others.")
 
 
 def test_a_missing_parameter_is_a_dash_and_an_unknown_code_is_our_fault():
