@@ -127,7 +127,8 @@ async def expire_hold(job: Job, house: House) -> None:
 async def _deliver(job: Job, octets: bytes, house: House) -> Outcome:
     """Send over the hops that DNS gives; after a mismatch ask DNS anew, once (B-23)."""
     recipients = job.open_recipients
-    hops = await _plan(job, house, fresh=False)
+    # What failed once is asked for anew: our cache may be why (B-23).
+    hops = await _plan(job, house, fresh=job.attempts > 0)
     if isinstance(hops, NoHop):
         return _undeliverable(hops, recipients)
     parcel = Parcel(

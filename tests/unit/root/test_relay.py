@@ -376,6 +376,12 @@ MISMATCH = {
 ROLLED = Present(frozenset({Tlsa(3, 1, 1, b"y" * 32)}), Dnssec.SECURE, 60)
 
 
+async def test_what_failed_once_is_asked_for_anew(ready):
+    again = dataclasses.replace(ready.leased, attempts=1)
+    await relay.attempt(again, ready.relay)
+    assert [fresh for _, fresh in ready.dns.asked] == [True]
+
+
 async def test_a_record_that_was_rolled_over_is_asked_anew_and_tried_in_the_same_attempt(
     ready,
 ):
