@@ -7,6 +7,7 @@ anything: that is `relay`.
 
 import asyncio
 import datetime
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -107,7 +108,11 @@ class DeliveryLoop:
         except GatewayError as error:
             self._log("attempt-failed", job=job.id, error=type(error).__name__)
         except Exception as error:  # noqa: BLE001 - a bug may not stop the others
-            self._log("attempt-crashed", job=job.id, error=type(error).__name__)
+            # Where it came up, never what it says: that may hold anything.
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{frame.name}:{frame.lineno}"
+            name = type(error).__name__
+            self._log("attempt-crashed", job=job.id, error=name, where=where)
         finally:
             task = asyncio.current_task()
             assert task is not None  # noqa: S101 - we are in it

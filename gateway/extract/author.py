@@ -39,10 +39,10 @@ def authors_of(message: Entity) -> tuple[tuple[Mailbox, ...], bool]:
         given twice or outside the grammar.
     """
     found: dict[Mailbox, None] = {}
-    faulty = len(message.get_all("from")) != 1
-    faulty = faulty or len(message.get_all("sender")) > 1
+    faulty = len(message.values_of("from")) != 1
+    faulty = faulty or len(message.values_of("sender")) > 1
     for name in (*_SINGLE, *_REPEATABLE):
-        for value in message.get_all(name):
+        for value in message.values_of(name):
             try:
                 found.update(dict.fromkeys(parse_mailboxes(value)))
             except (_OutsideGrammarError, AddressError):

@@ -37,13 +37,13 @@ class Entity:
     faulty: bool = False
     complete: bool = True
 
-    def get_all(self, name: str) -> list[str]:
+    def values_of(self, name: str) -> list[str]:
         """All fields of a name; raw 8-bit octets are surrogate escapes."""
         return [value for key, value in self.fields if key == name]
 
     def first(self, name: str) -> str | None:
         """The first field of a name, or None."""
-        return next(iter(self.get_all(name)), None)
+        return next(iter(self.values_of(name)), None)
 
     @property
     def header(self) -> bytes:

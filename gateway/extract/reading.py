@@ -110,7 +110,7 @@ def _document(message: Entity | None, reading: "_Reading") -> Document:
 
 
 def _message_id(message: Entity) -> str | None:
-    fields = message.get_all("message-id")
+    fields = message.values_of("message-id")
     if len(fields) != 1:
         return None
     value = fields[0].strip()
@@ -120,7 +120,7 @@ def _message_id(message: Entity) -> str | None:
 
 def _is_auto_submitted(message: Entity) -> bool:
     """RFC 3834 5: anything but "no" was not sent by a person."""
-    values = message.get_all("auto-submitted")
+    values = message.values_of("auto-submitted")
     words = (value.partition(";")[0].strip().lower() for value in values)
     return any(word != "no" for word in words)
 
@@ -180,13 +180,13 @@ class _Reading:
         """Read the header of a message, then its part tree."""
         number = self.parts
         suffix = f"/{number}" if number else ""
-        for value in message.get_all("subject"):
+        for value in message.values_of("subject"):
             self.add(f"subject{suffix}", decode_field(value))
         for name in _HUMAN_FIELDS[:-1]:
-            for value in message.get_all(name):
+            for value in message.values_of(name):
                 self.add(f"header:{name}{suffix}", decode_field(value))
         for name in _PEOPLE_FIELDS:
-            for value in message.get_all(name):
+            for value in message.values_of(name):
                 names = _without_addresses(decode_field(value)).strip("\"', ")
                 self.add(f"header:{name}{suffix}", names)
         read_here = {"subject", *_HUMAN_FIELDS[:-1], *_PEOPLE_FIELDS}
@@ -195,7 +195,7 @@ class _Reading:
     def _other_fields(self, entity: Entity, read_already: set[str]) -> None:
         """Fields that only some programs show; after all that everybody sees."""
         number = self.parts
-        for value in entity.get_all("content-description"):
+        for value in entity.values_of("content-description"):
             self.add(f"header:content-description/{number}", decode_field(value))
         texts: list[str] = []
         for name, value in entity.fields:
@@ -371,8 +371,8 @@ def _is_ambiguous(part: Part) -> bool:
     encoding = encoding_of(entity)
     return (
         not part.regular
-        or len(entity.get_all("content-type")) > 1
-        or len(entity.get_all("content-transfer-encoding")) > 1
+        or len(entity.values_of("content-type")) > 1
+        or len(entity.values_of("content-transfer-encoding")) > 1
         or encoding not in KNOWN_CTE
         or (part.kind.startswith("multipart/") and encoding not in PLAIN_CTE)
         or any(names_twice(content_type, name) for name in ("boundary", "charset"))

@@ -29,6 +29,7 @@ class Wire(asyncio.Protocol):
     """What goes over one connection; the `Dialogue` says what it means."""
 
     def __init__(self) -> None:
+        self._aborted = False
         self.dialogue = Dialogue()
         self._transport: asyncio.Transport  # there as soon as anybody has the wire
         self._news = asyncio.Event()
@@ -175,8 +176,9 @@ class Wire(asyncio.Protocol):
 
     async def close(self) -> None:
         """End the connection, and wait a little for it to be over."""
-        self._transport.close()
-        await self._over()
+        if not self._aborted:
+            self._transport.close()
+            await self._over()
         self.abort()
         await self._over()
 
@@ -188,8 +190,14 @@ class Wire(asyncio.Protocol):
             return
 
     def abort(self) -> None:
-        """Drop the connection now; what is unsent stays unsent."""
-        self._transport.abort()
+        """Drop the connection now; what is unsent stays unsent.
+
+        Once only: early releases of Python 3.11 raise when a TLS transport is closed
+        and aborted again.
+        """
+        if not self._aborted:
+            self._aborted = True
+            self._transport.abort()
 
 
 async def _look_up() -> None:
