@@ -10,6 +10,7 @@ Timers are about reading and writing only: none runs while a message is being co
 """
 
 import asyncio
+import contextlib
 import logging
 import re
 from typing import Any
@@ -95,7 +96,7 @@ class Connection(smtp.SMTP):
         """Close once what was written is sent; abort when the client takes nothing."""
         transport: Any = self.transport
         if transport is not None and self._linger is None:
-            self._linger = self.loop.call_later(_LINGER_S, transport.abort)
+            self._linger = self.loop.call_later(_LINGER_S, _drop, transport)
             transport.close()
 
     def part_if_idle(self) -> None:
@@ -106,7 +107,7 @@ class Connection(smtp.SMTP):
 
     def cut(self) -> None:
         """End the session without a word; a running commit goes on."""
-        self._writer.transport.abort()
+        _drop(self._writer.transport)
         self._end()
 
     def _end(self) -> None:
@@ -223,6 +224,12 @@ class Connection(smtp.SMTP):
     def permitted(self, verb: str) -> Refusal | None:
         """Whether a verb may be used now; a refusal if not."""
         raise NotImplementedError
+
+
+def _drop(transport: Any) -> None:
+    """Abort, also where it was closed twice: Python before 3.11.4 raises then."""
+    with contextlib.suppress(AttributeError):
+        transport.abort()
 
 
 def _nothing() -> None:

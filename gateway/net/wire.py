@@ -176,7 +176,8 @@ class Wire(asyncio.Protocol):
 
     async def close(self) -> None:
         """End the connection, and wait a little for it to be over."""
-        if not self._aborted:
+        # Never a second close: then early releases of Python 3.11 forget what to abort.
+        if not self._transport.is_closing():
             self._transport.close()
             await self._over()
         self.abort()
@@ -190,11 +191,7 @@ class Wire(asyncio.Protocol):
             return
 
     def abort(self) -> None:
-        """Drop the connection now; what is unsent stays unsent.
-
-        Once only: early releases of Python 3.11 raise when a TLS transport is closed
-        and aborted again.
-        """
+        """Drop the connection now; what is unsent stays unsent."""
         if not self._aborted:
             self._aborted = True
             self._transport.abort()
