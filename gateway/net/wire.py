@@ -14,6 +14,7 @@ from gateway.model.peer import TlsFacts
 from gateway.net.dialogue import Dialogue, HopReply
 from gateway.net.tls import facts_of
 
+_ROUNDS = 6
 _GRACE_S = 2.0  # for the end of a connection whose result is known already
 
 
@@ -200,10 +201,11 @@ class Wire(asyncio.Protocol):
 async def _look_up() -> None:
     """Let the loop deliver what has already arrived.
 
-    Twice, since a task that yields once runs again before what the loop finds readable.
+    Several times: a task that yields once runs again before what the loop finds
+    readable, and the end of a TLS connection takes some rounds to be known.
     """
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(_ROUNDS):
+        await asyncio.sleep(0)
 
 
 def _reason(error: Exception) -> str:

@@ -24,6 +24,7 @@ PACKAGES = {
     "unshare": "util-linux",
     "setpriv": "util-linux",
     "ps": "procps",
+    "unzip": "unzip",
 }
 # swaks does TLS only when Perl has this module, which its package merely recommends.
 PERL_MODULES = {"swaks": ("Net::SSLeay", "libnet-ssleay-perl")}

@@ -211,6 +211,7 @@ BARRED = [
     "64:ff9b::a00:1",
     "2002:7f00:1::",
     "2002:a00:1::",
+    "2002:909:909::1",
     "2001:0:4136:e378:8000:63bf:80ff:fffe",
 ]
 
@@ -221,9 +222,7 @@ def test_b04_a_barred_address_is_never_connected_to(address: str) -> None:
     assert (answer.status, answer.cause) == (Status.FAILED, Cause.BARRED_ADDRESS)
 
 
-@pytest.mark.parametrize(
-    "address", ["9.9.9.9", "2620:fe::fe", "64:ff9b::909:909", "2002:909:909::1"]
-)
+@pytest.mark.parametrize("address", ["9.9.9.9", "2620:fe::fe", "64:ff9b::909:909"])
 def test_b04_a_public_address_is_not_barred(address: str) -> None:
     assert names(planned(host("mx1", address=address))) == ["mx1.example.nl"]
 

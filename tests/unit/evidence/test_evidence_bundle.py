@@ -8,6 +8,7 @@ import pytest
 
 from gateway.evidence import bundle, verify
 from gateway.model.errors import EvidenceError
+from tests.peers import presence
 
 
 def test_the_same_contents_give_the_same_octets(log):
@@ -15,6 +16,7 @@ def test_the_same_contents_give_the_same_octets(log):
 
 
 def test_other_programs_read_the_zip(log, tmp_path):
+    presence.need("unzip", as_root=False)
     data = log.bundle(earlier=log.earlier(3))
     (tmp_path / "bundle.zip").write_bytes(data)
     done = subprocess.run(

@@ -81,15 +81,15 @@ async def test_a_hop_that_reads_slowly_gets_everything() -> None:
         far_end, _ = listener.accept()
         with far_end:
             portions = [bytes([n]) * 1_000_000 for n in range(20)]
-            reading = asyncio.to_thread(_read_all, far_end)
+            reading = asyncio.to_thread(_read, far_end, 20_000_000)
             read = asyncio.create_task(reading)
-            await wire.send_content(portions, 5)
-            await wire.close()
+            await wire.send_content(portions, 30)
             assert await read == b"".join(portions)
+            await wire.close()
 
 
-def _read_all(connection: socket.socket) -> bytes:
+def _read(connection: socket.socket, most: int) -> bytes:
     found = bytearray()
-    while data := connection.recv(65536):
+    while len(found) < most and (data := connection.recv(65536)):
         found += data
     return bytes(found)
