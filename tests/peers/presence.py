@@ -25,6 +25,7 @@ PACKAGES = {
     "setpriv": "util-linux",
     "ps": "procps",
     "unzip": "unzip",
+    "systemd-analyze": "systemd",
 }
 # swaks does TLS only when Perl has this module, which its package merely recommends.
 PERL_MODULES = {"swaks": ("Net::SSLeay", "libnet-ssleay-perl")}
