@@ -66,8 +66,8 @@ async def serve_mail(config: Config, name: str, stopping: asyncio.Event) -> int:
         delivering = asyncio.create_task(loop.run())
         log("worker-started")
         await _until_stop_or_broken(installation.store, stopping)
-        await intake.stop(_DRAIN_S)
-        await loop.stop(_DRAIN_S)
+        # Side by side: one after the other would outlast the supervisor's patience.
+        await asyncio.gather(intake.stop(_DRAIN_S), loop.stop(_DRAIN_S))
         await delivering
         log("worker-stopped")
         return 3 if installation.store.is_broken else 0
@@ -84,6 +84,12 @@ async def _until_stop_or_broken(store: Store, stopping: asyncio.Event) -> None:
         except TimeoutError:
             continue
         return
+
+
+async def _stop_when_broken(store: Store, stopping: asyncio.Event) -> None:
+    """End the process whose store saw an I/O error, as a mail worker's ends (G-01)."""
+    await _until_stop_or_broken(store, stopping)
+    stopping.set()
 
 
 class _Sequencing:
@@ -125,13 +131,19 @@ async def sequence(config: Config, name: str, stopping: asyncio.Event) -> int:
     installation = Installation.open(config)
     try:
         reconciled = await SqlSpool(installation.store).reconcile()
-        if reconciled.removed or reconciled.missing:
+        if reconciled.removed:
             log("spool-reconciled", count=reconciled.removed)
+        if reconciled.missing:  # accepted octets that are gone: somebody must look
+            log("spool-content-missing", count=len(reconciled.missing))
         async with installation.store.work() as work:
             await work.evidence.append(config_loaded(config, installation.policy))
         sequencing = _Sequencing(installation, log)
         log("worker-started")
+        watching = asyncio.create_task(_stop_when_broken(installation.store, stopping))
         await worker.run_sequencer(sequencing, log, stopping)
+        watching.cancel()
+        if installation.store.is_broken:
+            return 3
         await sequencing.evidence.release()
         log("worker-stopped")
         return 0

@@ -17,8 +17,6 @@ EVENTS = frozenset(
         "worker-started",
         "worker-stopped",
         "worker-died",
-        "worker-not-ready",
-        "listening",
         "reload",
         "intake-full",
         "intake-handshake-failed",
@@ -37,8 +35,8 @@ EVENTS = frozenset(
         "attempt-crashed",
         "sequencer-failed",
         "log-broken",
-        "resolver-failed",
         "spool-reconciled",
+        "spool-content-missing",
     }
 )
 FIELDS = frozenset(

@@ -106,3 +106,24 @@ async def test_one_broken_log_does_not_stop_the_others(config):
         assert logged == ["log-broken"]
     finally:
         installation.close()
+
+
+async def test_a_sequencer_whose_store_saw_an_io_error_ends_to_be_started_again(
+    config, monkeypatch
+):
+    """G-01: it may not go on beside a database that it cannot trust."""
+    opened = []
+    open_really = app.Installation.open
+
+    def remember(settings):
+        opened.append(open_really(settings))
+        return opened[-1]
+
+    monkeypatch.setattr(app.Installation, "open", remember)
+    stopping = asyncio.Event()
+    running = asyncio.create_task(processes.sequence(config, "sequencer", stopping))
+    async with asyncio.timeout(20):
+        while not opened:
+            await asyncio.sleep(0.01)
+        opened[0].store._broken = True
+        assert await running == 3
