@@ -15,7 +15,7 @@ from typing import Protocol
 
 from gateway.intake import answer
 from gateway.intake.content import Content
-from gateway.intake.header import Defect, check_header
+from gateway.intake.header import Defect, check_header, strip_fields
 from gateway.intake.received import format_received
 from gateway.model.address import Domain
 from gateway.model.errors import StoreFull
@@ -92,9 +92,11 @@ class Handler:
             defect = check_header(octets, len(trace))
             if defect is not None:
                 return self._refuse(defect, peer)
+            octets, removed = strip_fields(octets, len(trace))
             if not octets.isascii():  # look, do not trust the parameter
                 envelope = dataclasses.replace(envelope, body=Body.EIGHT_BIT)
-            return await self._receive(Message(identifier, envelope, octets, at), peer)
+            message = Message(identifier, envelope, octets, at, removed)
+            return await self._receive(message, peer)
         except StoreFull:
             self._log("store-full")
             return answer.STORE_FULL

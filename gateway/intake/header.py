@@ -1,4 +1,4 @@
-"""Whether a header reads the same to every program that will see it (A-43, A-46).
+"""Whether a header reads the same to all who see it (A-43), and what goes out (A-44).
 
 Programs differ on everything outside the strict grammar of RFC 5322: one ends the
 header at `Name :`, the next reads on; one shows the first From, the next the last. What
@@ -6,13 +6,19 @@ we classified would then not be what the recipient sees. So only this passes: li
 that are `name:` or go on with something visible, exactly one From, no field twice that
 may stand there once. Obsolete syntax is refused, although receivers shall take it.
 
-Who From names is looked at when the content is read. Eight-bit values pass.
+Who From names is looked at when the content is read (A-46). Eight-bit values pass.
+
+A sound header then loses what may not travel: the fields that name hidden recipients,
+and those with names of ours, which nobody but we may set. Nothing else is changed
+(INV-5), and what went is evidence.
 """
 
+import collections
 import dataclasses
 import re
 
 from gateway.intake import answer
+from gateway.model.message import Removed
 from gateway.model.reply import Reply
 
 MAX_HOPS = 100  # this many Received fields and the message loops (A-05)
@@ -46,6 +52,12 @@ _NAMES = {name.lower().encode(): name for name in _ONCE}
 _COUNTED = re.compile(
     rb"^(%b|received):" % b"|".join(_NAMES), re.IGNORECASE | re.MULTILINE
 )
+# Whole fields, folds included.
+_NOT_OURS_TO_PASS = re.compile(
+    rb"^(bcc(?=:)|resent-bcc(?=:)|x-ketenmail(?=[-:]))[!-9;-~]*+:"
+    rb"[^\n]*+\n(?:[ \t][^\n]*+\n)*+",
+    re.IGNORECASE | re.MULTILINE,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,14 +88,45 @@ def check_header(octets: bytes, start: int) -> Defect | None:
         What is wrong first: 554 5.4.6 for a loop (A-05), 550 5.6.0 for a control
         character (A-41) or for what could be read in two ways (A-43); or None.
     """
-    # The CR LF of our own field may be the first half of the empty line.
-    end = octets.find(b"\r\n\r\n", max(0, start - 2))
-    header = octets[start : end + 2] if end >= 0 else octets[start:]
+    header = octets[start : _end(octets, start)]
     if len(header) > MAX_OCTETS:
         return _TOO_LONG
     if _CONTROL.search(header):
         return _CONTROL_DEFECT
     return _check_lines(header) or _check_counts(header)
+
+
+def strip_fields(octets: bytes, start: int) -> tuple[bytes, Removed]:
+    """Take Bcc, Resent-Bcc and all `X-Ketenmail-` fields out of the header (A-44).
+
+    Args:
+        octets: The message with our field in front; `check_header` found no defect.
+        start: Where that field ends.
+
+    Returns:
+        The octets to be kept, and what was taken out: kind of field and how many. The
+        rest of a name after `X-Ketenmail` is the sender's and is not told.
+
+    Source: RFC 5322 section 3.6.3: who gets a copy blindly is told to nobody.
+    """
+    end = _end(octets, start)
+    found = collections.Counter[str]()
+
+    def take_out(field: re.Match[bytes]) -> bytes:
+        found[field[1].decode("ascii").lower()] += 1
+        return b""
+
+    kept = _NOT_OURS_TO_PASS.sub(take_out, octets[start:end])
+    if not found:
+        return octets, ()
+    return b"".join((octets[:start], kept, octets[end:])), tuple(sorted(found.items()))
+
+
+def _end(octets: bytes, start: int) -> int:
+    """Where the header ends, the CR LF of its last line included."""
+    # The CR LF of our own field may be the first half of the empty line.
+    end = octets.find(b"\r\n\r\n", max(0, start - 2))
+    return len(octets) if end < 0 else end + 2
 
 
 def _check_lines(header: bytes) -> Defect | None:

@@ -7,6 +7,8 @@ import enum
 from gateway.model.address import Mailbox, ReversePath
 from gateway.model.ids import MessageId
 
+Removed = tuple[tuple[str, int], ...]  # kinds of header fields taken out, how many
+
 
 class Body(enum.Enum):
     """The BODY parameter of MAIL (RFC 6152)."""
@@ -30,10 +32,12 @@ class Message:
     """One accepted transaction.
 
     `octets` is the content after dot-unstuffing, CRLF line ends only, with our one
-    `Received` field in front (INV-5, INV-6, A-04).
+    `Received` field in front and without the header fields that `removed` counts
+    (INV-5, INV-6, A-04, A-44).
     """
 
     id: MessageId
     envelope: Envelope
     octets: bytes = dataclasses.field(repr=False)
     received_at: datetime.datetime
+    removed: Removed = ()

@@ -45,6 +45,7 @@ class Accepted(Record):
     regimes: tuple[Facts, ...]  # regime, level, score
     findings: tuple[Facts, ...]  # regime, rule, place, count, weight
     unreadable: tuple[Facts, ...]  # place, reason
+    removed: tuple[Facts, ...]  # kind of header field that we took out, count
     recipients: tuple[Facts, ...]  # address, verdict, row, code, partner, ...
 
 

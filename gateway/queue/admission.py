@@ -139,6 +139,9 @@ def _accepted_fields(
             (("place", part.place), ("reason", part.reason))
             for part in found.unreadable
         ),
+        "removed": tuple(
+            (("field", kind), ("count", count)) for kind, count in message.removed
+        ),
         "recipients": tuple(map(_verdict_facts, decided.verdicts)),
     }
 

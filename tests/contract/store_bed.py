@@ -94,6 +94,7 @@ def make_accepted(name: str, message: str, **changes) -> Accepted:
         regimes=((("regime", "wvggz"), ("level", "certain"), ("score", 9)),),
         findings=(),
         unreadable=(),
+        removed=(),
         recipients=(
             (
                 ("address", f"{CANARY_LOCAL}@{CANARY_DOMAIN}"),

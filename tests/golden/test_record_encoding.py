@@ -59,6 +59,7 @@ TAKEN = {
     "regimes": ((("regime", "wvggz"), ("level", "certain"), ("score", 120)),),
     "findings": (),
     "unreadable": ((("place", "attachment/2"), ("reason", "encrypted")),),
+    "removed": ((("field", "bcc"), ("count", 1)),),
     "recipients": (ADDRESSED, (*ADDRESSED[:1], ("code", None))),
 }
 RECORDS = (

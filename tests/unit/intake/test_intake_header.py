@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.intake.header import MAX_OCTETS, check_header
+from gateway.intake.header import MAX_OCTETS, check_header, strip_fields
 from tests.unit.intake.intake_desk import OK
 
 FROM = b"From: jan@gem.nl\r\n"
@@ -207,3 +207,56 @@ def test_worst_header_takes_time_in_proportion_to_its_length():
         began = time.process_time()
         check_header(content, 0)
         assert time.process_time() - began < 2
+
+
+KEPT = [
+    b"Bcc-Note: kept\r\n",
+    b"X-Ketenmailer: kept\r\n",
+    b"X-Bcc: kept\r\n",
+    b"Subject: a\r\n Bcc: this is the subject\r\n",
+]
+TAKEN = [
+    (b"Bcc: a@b.nl\r\n", "bcc"),
+    (b"bCC:\r\n", "bcc"),
+    (b"Bcc: a@b.nl,\r\n\tc@d.nl,\r\n e@f.nl\r\n", "bcc"),
+    (b"Resent-Bcc: a@b.nl\r\n", "resent-bcc"),
+    (b"X-Ketenmail-Verified: yes\r\n", "x-ketenmail"),
+    (b"x-KETENMAIL: none\r\n level\r\n", "x-ketenmail"),
+    (b"X-Ketenmail-: x\r\n", "x-ketenmail"),
+]
+
+
+@pytest.mark.parametrize(("field", "kind"), TAKEN)
+@pytest.mark.parametrize("end", [b"\r\n", b"\r\nBcc: in the text\r\n", b""])
+def test_a44_hidden_recipients_and_names_of_ours_are_taken_out(field, kind, end):
+    for before, after in ((b"", FROM), (FROM, b""), (FROM, b"To: x@y.nl\r\n")):
+        content = before + field + after
+        octets, removed = strip_fields(TRACE + content + end, len(TRACE))
+        assert octets == TRACE + before + after + end
+        assert removed == ((kind, 1),)
+
+
+@pytest.mark.parametrize("field", KEPT)
+def test_a44_everything_else_stays_to_the_octet(field):
+    octets = TRACE + FROM + field + b"\r\nX-Ketenmail-Level: text\r\n"
+    assert strip_fields(octets, len(TRACE)) == (octets, ())
+
+
+def test_a44_our_own_trace_stays_and_several_kinds_are_counted():
+    fields = b"".join(field for field, _ in TAKEN)
+    octets, removed = strip_fields(TRACE + fields + FROM + b"\r\n", len(TRACE))
+    assert octets == TRACE + FROM + b"\r\n"
+    assert removed == (("bcc", 3), ("resent-bcc", 1), ("x-ketenmail", 3))
+
+
+async def test_a44_what_is_stored_has_no_bcc_and_says_what_went(intake, connect):
+    desk = await intake()
+    talker = await connect(desk)
+    await talker.begin()
+    await talker.do("DATA")
+    talker.send(
+        FROM + b"Bcc: secret@b.nl\r\nX-Ketenmail-Level: none\r\n\r\nBcc: text\r\n.\r\n"
+    )
+    assert (await talker.reply()).startswith("250 ")
+    assert desk.content() == FROM + b"\r\nBcc: text\r\n"
+    assert desk.messages[0].removed == (("bcc", 1), ("x-ketenmail", 1))
