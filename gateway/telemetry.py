@@ -21,6 +21,7 @@ EVENTS = frozenset(
         "intake-full",
         "intake-handshake-failed",
         "intake-auth-failed",
+        "intake-auth-waiting",
         "intake-unknown-client",
         "intake-sender-refused",
         "intake-content-refused",

@@ -58,6 +58,7 @@ TOO_SLOW = _reply(421, "4.4.2", "Timeout, closing connection")
 
 FAULT = _reply(451, "4.3.0", "Local error, try again later")
 STORE_FULL = _reply(452, "4.3.1", "Insufficient storage, try again later")
+AUTH_LATER = _reply(454, "4.7.0", "Too many failed authentications, try again later")
 TOO_MANY_RECIPIENTS = _reply(452, "4.5.3", "Too many recipients, send the rest later")
 
 BROKEN_LINE = _reply(500, "5.5.2", "Lines end with CR LF and hold no CR, LF or NUL")

@@ -6,6 +6,7 @@ import ssl
 from gateway.config import Config, Limits, Listener, ListenerTls
 from gateway.intake.clients import ClientTable
 from gateway.intake.connection import Connection
+from gateway.intake.guesses import Guesses
 from gateway.intake.handler import Handler, Log
 from gateway.intake.places import Places
 from gateway.intake.room import Room
@@ -41,5 +42,6 @@ class Lobby:
         self.log = log
         self.room = Room(limits.messages_in_memory * limits.size_octets)  # of octets
         self.places = Places(limits)
+        self.guesses = Guesses()
         self.sessions: set[Connection] = set()
         self.is_stopping = False

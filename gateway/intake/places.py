@@ -18,6 +18,13 @@ _STRANGERS = ""  # as a user of the room; no client has this id
 _SITE_BITS = 64  # of an IPv6 address: the rest is its owner's choice
 
 
+def site_of(address: str) -> str:
+    """What one owner can come from at will: an IPv4 address, or a /64 of IPv6."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network((address, _SITE_BITS), strict=False))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Guest:
     """Whose session it is: where it comes from, and its client when it is known."""
@@ -33,10 +40,7 @@ class Guest:
     @property
     def origin(self) -> tuple[str, bool]:
         """What is counted per address: the site, clients and strangers apart."""
-        if ":" not in self.address:
-            return self.address, self.client is None
-        site = ipaddress.ip_network((self.address, _SITE_BITS), strict=False)
-        return str(site), self.client is None
+        return site_of(self.address), self.client is None
 
 
 class Places:

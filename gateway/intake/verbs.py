@@ -255,12 +255,23 @@ class IntakeProtocol(Connection):
         return decode_response(await self.read_line(AUTH_OCTETS))
 
     async def _verify(self, credentials: Credentials) -> None:
-        clients = self._lobby.clients
-        if not await clients.authenticate(credentials.user, credentials.password):
+        clients, guesses = self._lobby.clients, self._lobby.guesses
+        user = credentials.user
+        self._check_patience(user)
+        right = await clients.authenticate(user, credentials.password)
+        self._check_patience(user)  # of many guesses at a time, few may count (A-52)
+        if not right:
+            guesses.failed(self._address, user, self.loop.time())
             self._lobby.log("intake-auth-failed", network=self._network())
             raise Refusal(answer.BAD_CREDENTIALS)
-        self._talk.user = credentials.user
+        guesses.succeeded(self._address, user)
+        self._talk.user = user
         self._recognise()
+
+    def _check_patience(self, user: str) -> None:
+        if self._lobby.guesses.must_wait(self._address, user, self.loop.time()):
+            self._lobby.log("intake-auth-waiting", network=self._network())
+            raise Refusal(answer.AUTH_LATER)
 
     def _network(self) -> str:
         """Where the client is, coarse enough to be nobody's: /24 or /48."""
