@@ -24,6 +24,7 @@ EVENTS = frozenset(
         "intake-auth-waiting",
         "intake-unknown-client",
         "intake-sender-refused",
+        "intake-recipients-refused",
         "intake-content-refused",
         "intake-fault",
         "store-full",

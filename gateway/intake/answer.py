@@ -54,6 +54,7 @@ SHUTTING_DOWN = _reply(421, "4.3.2", "Service is shutting down, try again later"
 TOO_MANY_SESSIONS = _reply(421, "4.7.0", "Too many connections, try again later")
 TOO_MANY_FAILURES = _reply(421, "4.7.0", "Too many failed authentications")
 TOO_MANY_ERRORS = _reply(421, "4.7.0", "Too many errors")
+TOO_MANY_TRANSACTIONS = _reply(421, "4.7.0", "Too many messages, connect again")
 TOO_SLOW = _reply(421, "4.4.2", "Timeout, closing connection")
 
 FAULT = _reply(451, "4.3.0", "Local error, try again later")

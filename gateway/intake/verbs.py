@@ -30,6 +30,8 @@ from gateway.model.peer import Peer
 from gateway.model.reply import Reply
 
 _MAX_FAILURES = 3
+_MAX_TRANSACTIONS = 1000  # of a session: a mail server comes back for more
+_MAX_REFUSED_RECIPIENTS = 100  # for good, in a session: who has so many is guessing
 _BEFORE_TLS = frozenset({"EHLO", "NOOP", "STARTTLS", "QUIT"})  # RFC 3207 section 4
 _MAIL_PARAMETERS = frozenset({"SIZE", "BODY", "AUTH"})
 _RCPT_PARAMETERS: frozenset[str] = frozenset()
@@ -40,6 +42,7 @@ _FAULTS = {
     Fault.TOO_BIG: answer.TOO_BIG,
     Fault.NO_ROOM: answer.STORE_FULL,
 }
+_FOR_GOOD = 500  # 5xx
 _SPARE_OCTETS = 1024 * 1024
 
 
@@ -55,6 +58,8 @@ class IntakeProtocol(Connection):
         self._address = ""
         self._guest: Guest | None = None  # None: has no place
         self._taken = 0  # octets of the room
+        self._transactions = 0
+        self._refused_recipients = 0
 
     # --- life -----------------------------------------------------------------
     async def entered(self) -> Reply | None:
@@ -285,6 +290,9 @@ class IntakeProtocol(Connection):
             raise Refusal(answer.GREET_FIRST)
         if self._transaction.reverse_path is not None:
             raise Refusal(answer.BAD_SEQUENCE)
+        self._transactions += 1
+        if self._transactions > _MAX_TRANSACTIONS:
+            raise Refusal(answer.TOO_MANY_TRANSACTIONS, close=True)
         self._transaction = Transaction(refused=True)  # until it is not
         reverse_path, parameters = path.parse_reverse_path(argument)
         self._check_parameters(parameters, _MAIL_PARAMETERS)
@@ -323,8 +331,12 @@ class IntakeProtocol(Connection):
         transaction = self._transaction
         try:
             self._add_recipient(transaction, argument)
-        except Refusal:
+        except Refusal as refusal:
             transaction.refused = True
+            self._refused_recipients += refusal.reply.code >= _FOR_GOOD
+            if self._refused_recipients > _MAX_REFUSED_RECIPIENTS:
+                self._lobby.log("intake-recipients-refused", network=self._network())
+                raise Refusal(answer.TOO_MANY_ERRORS, close=True) from None
             raise
         await self.say(answer.RECIPIENT_OK)
 

@@ -8,6 +8,7 @@ import ssl
 import pytest
 from aiosmtpd.smtp import SMTP
 
+from gateway.intake import verbs
 from gateway.intake.verbs import IntakeProtocol
 from gateway.model.peer import Identification
 from gateway.texts import render
@@ -545,3 +546,42 @@ async def test_client_with_old_tls_only_gets_no_session(intake, connect):
     talker = await Talker.connect(desk.port(IMPLICIT), context)
     assert talker.greeting.startswith("220")  # what is allowed is the context's choice
     await talker.close()
+
+
+async def test_a50_a_session_ends_after_so_many_transactions(
+    intake, connect, monkeypatch
+):
+    monkeypatch.setattr(verbs, "_MAX_TRANSACTIONS", 3)
+    desk = await intake()
+    talker = await connect(desk)
+    for _ in range(3):
+        await talker.begin()
+    assert (await talker.do("MAIL FROM:<jan@gem.nl>")).startswith("503 ")
+    assert (await talker.do("RSET")).startswith("250 ")
+    assert await talker.code("MAIL FROM:<jan@gem.nl>") == "421 4.7.0"
+    assert await talker.rest() == []
+    assert await (await connect(desk)).code("MAIL FROM:<jan@gem.nl>") == "503 5.5.1"
+
+
+async def test_a50_a_session_ends_after_so_many_refused_recipients(intake, connect):
+    desk = await intake()
+    talker = await connect(desk)
+    await talker.begin()
+    for _ in range(100):
+        assert await talker.code("RCPT TO:<a@b@c.nl>") == "501 5.1.3"
+    assert await talker.code("RCPT TO:<good@b.nl>") == "250 2.1.5"
+    assert await talker.code("RCPT TO:<a@b@c.nl>") == "421 4.7.0"
+    assert await talker.rest() == []
+    assert ("intake-recipients-refused" in [event for event, _ in desk.log]) is True
+
+
+async def test_a09_recipients_over_the_limit_are_not_counted_as_refused(
+    intake, connect
+):
+    desk = await intake(configuration=settings(recipients=100))
+    talker = await connect(desk)
+    await talker.begin(*(f"a{number}@b.nl" for number in range(100)))
+    for number in range(150):
+        assert await talker.code(f"RCPT TO:<c{number}@b.nl>") == "452 4.5.3"
+    assert (await talker.data(b"From: jan@gem.nl\r\n\r\nx\r\n.\r\n")).startswith("250 ")
+    assert len(desk.messages[0].envelope.recipients) == 100
