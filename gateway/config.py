@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.limits import Limits, parse_limits
 from gateway.model.address import AddressError, Domain, Mailbox
 from gateway.model.assurance import Assurance
 from gateway.model.destination import Pin
@@ -58,23 +59,6 @@ class Listener:
     key: str
     client_ca: str | None
     require_tls: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of intake, per process. Seconds and octets; requirements A.1, A.3."""
-
-    size_octets: int = 50 * 1024 * 1024
-    recipients: int = 200
-    sessions: int = 200  # a client has as many as are left free: at most half
-    sessions_per_address: int = 50  # of a known client
-    sessions_per_stranger: int = 10  # per address, until AUTH or TLS says who it is
-    messages_in_memory: int = 8  # of the greatest size, shared in the same way
-    idle_s: int = 300
-    data_s: int = 1800
-    data_octets_per_s: int = 100  # at least, in each window (A-49)
-    data_window_s: int = 60
-    session_s: int = 7200
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -189,7 +173,7 @@ def parse(text: str) -> Config:
         master_key=keys.take("master_key_file", str),
         policy_dir=gateway.maybe("policy_dir", str),
         listeners=tuple(map(_listener, root.tables("listener"))),
-        limits=_limits(root.table("limits")),
+        limits=parse_limits(root.table("limits")),
         dns=_dns(root.table("dns")),
         allow_ranges=_allow_ranges(root.table("net")),
         clock=_clock(root.table("queue")),
@@ -251,18 +235,6 @@ def _listener(table: Table) -> Listener:
     )
     table.finish()
     return listener
-
-
-def _limits(table: Table) -> Limits:
-    standard = Limits()
-    limits = Limits(
-        **{
-            field.name: table.positive(field.name, getattr(standard, field.name))
-            for field in dataclasses.fields(Limits)
-        }
-    )
-    table.finish()
-    return limits
 
 
 def _dns(table: Table) -> Dns:

@@ -101,9 +101,9 @@ NUL = _reply(
 LONG_LINE = _reply(
     554,
     "5.6.0",
-    "Bericht geweigerd: een regel is langer dan 998 tekens."
+    "Bericht geweigerd: een regel is te lang (norm: 998 tekens)."
     " Codeer de inhoud (quoted-printable of base64).",
-    "Message refused: a line is longer than 998 octets."
+    "Message refused: a line is too long (standard: 998 octets)."
     " Encode the content (quoted-printable or base64).",
 )
 CONTROL_IN_HEADER = _form(

@@ -17,10 +17,10 @@ from typing import Any
 
 from aiosmtpd import smtp
 
-from gateway.config import Limits
 from gateway.intake import answer
 from gateway.intake.answer import Refusal
 from gateway.intake.handler import Handler
+from gateway.limits import Limits
 from gateway.model.reply import Reply
 
 # It writes addresses at INFO and content at DEBUG: nobody may turn it on.

@@ -12,11 +12,12 @@ transparency is the one right behind a CR LF.
 
 import enum
 
+from gateway.limits import LINE_OCTETS
+
 _NEWLINE = b"\r\n"
 _END = b"\r\n.\r\n"
-_LINE_OCTETS = 998  # RFC 5322 section 2.1.1, without CR LF and transparency dot
-# A CR LF, a transparency dot, a full line and the CR that would end it.
-_TAIL_OCTETS = 2 + 1 + _LINE_OCTETS + 1
+# A CR LF, a transparency dot and the CR that would end the line.
+_AROUND_LINE_OCTETS = 2 + 1 + 1
 
 
 class Fault(enum.Enum):
@@ -32,8 +33,15 @@ class Fault(enum.Enum):
 class Content:
     """One message being received."""
 
-    def __init__(self, limit_octets: int) -> None:
+    def __init__(self, limit_octets: int, line_octets: int = LINE_OCTETS) -> None:
+        """Begin with nothing.
+
+        Args:
+            limit_octets: Of the whole, without transparency dots.
+            line_octets: Of one line, without CR LF and transparency dot.
+        """
         self._limit = limit_octets
+        self._line = line_octets
         self._kept: list[bytes] = []
         self._tail = bytearray(_NEWLINE)
         self._size = 0
@@ -52,7 +60,7 @@ class Content:
         end = self._tail.find(_END, scan)
         if end < 0:
             self.received_octets += len(chunk)
-            self._settle()
+            self._settle(scan)
             return None
         rest = bytes(self._tail[end + len(_END) :])
         self.received_octets += len(chunk) - len(rest)
@@ -81,13 +89,14 @@ class Content:
         self._kept.clear()
         return whole
 
-    def _settle(self) -> None:
+    def _settle(self, scan: int) -> None:
+        """Keep the complete lines; before `scan` there is no CR LF but the first."""
         if self.fault is None:
-            cut = self._tail.rfind(_NEWLINE)
+            cut = self._tail.rfind(_NEWLINE, max(1, scan))
             if cut > 0:
                 self._keep(bytes(self._tail[:cut]))
                 del self._tail[:cut]
-            if len(self._tail) > _TAIL_OCTETS:
+            if len(self._tail) > self._line + _AROUND_LINE_OCTETS:
                 # A sender of bare LF has "long lines" too; tell it what is wrong.
                 line = self._tail[len(_NEWLINE) : -1]
                 bare = b"\r" in line or b"\n" in line
@@ -108,7 +117,7 @@ class Content:
 
     def _keep_sound(self, plain: bytes) -> None:
         self._size += len(plain)
-        if max(map(len, plain.split(_NEWLINE))) > _LINE_OCTETS:
+        if max(map(len, plain.split(_NEWLINE))) > self._line:
             self._fail(Fault.LONG_LINE)
         elif self._size - len(_NEWLINE) > self._limit:
             self._fail(Fault.TOO_BIG)

@@ -3,13 +3,14 @@
 import dataclasses
 import ssl
 
-from gateway.config import Config, Limits, Listener, ListenerTls
+from gateway.config import Config, Listener, ListenerTls
 from gateway.intake.clients import ClientTable
 from gateway.intake.connection import Connection
 from gateway.intake.guesses import Guesses
 from gateway.intake.handler import Handler, Log
 from gateway.intake.places import Places
 from gateway.intake.room import Room
+from gateway.limits import Limits
 from gateway.model.address import Domain
 
 HANDSHAKE_S = 30.0

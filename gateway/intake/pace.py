@@ -5,7 +5,7 @@ between two reads sees it. So the octets of each window are counted when it ends
 first window is also the time that anybody gets to begin.
 """
 
-from gateway.config import Limits
+from gateway.limits import Limits
 
 
 class Pace:

@@ -10,8 +10,8 @@ import collections
 import dataclasses
 import ipaddress
 
-from gateway.config import Limits
 from gateway.intake.room import Room
+from gateway.limits import Limits
 from gateway.model.ids import ClientId
 
 _STRANGERS = ""  # as a user of the room; no client has this id

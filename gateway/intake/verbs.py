@@ -367,7 +367,8 @@ class IntakeProtocol(Connection):
             raise Refusal(answer.BAD_SEQUENCE, close=bool(self.buffered))
         await self.write("354 End data with <CR><LF>.<CR><LF>")
         # Without recipients nothing is kept: it is only read over.
-        content = Content(self._limits.size_octets if transaction.recipients else 0)
+        size = self._limits.size_octets if transaction.recipients else 0
+        content = Content(size, self._limits.line_octets)
         known = transaction.known
         user = known.client.id if known else ""
         try:

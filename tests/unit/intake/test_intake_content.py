@@ -143,3 +143,19 @@ def test_end_behind_a_fault_is_found_however_it_is_split(at):
     assert content.feed(end[:at]) is None
     assert content.feed(end[at:] + b"QUIT\r\n") == b"QUIT\r\n"
     assert content.fault is Fault.LONG_LINE
+
+
+@pytest.mark.parametrize("line_octets", [998, 5000, 65536])
+@pytest.mark.parametrize("step", [1, 7, 4096, 200_000])
+def test_a10_a_line_may_be_as_long_as_the_setting_says_and_no_longer(line_octets, step):
+    for length, fault in ((line_octets, None), (line_octets + 1, Fault.LONG_LINE)):
+        line = b"x" * length
+        stream = b"a: b\r\n\r\n." + line + b"\r\n.\r\nQUIT\r\n"
+        content, rest, at = Content(1_000_000, line_octets), None, 0
+        while rest is None:
+            rest = content.feed(stream[at : at + step])
+            at += step
+        assert content.fault is fault
+        assert rest + stream[at:] == b"QUIT\r\n"
+        if fault is None:
+            assert content.octets(b"") == b"a: b\r\n\r\n" + line + b"\r\n"

@@ -382,3 +382,16 @@ async def test_content_that_is_refused_gives_its_room_back_before_its_end(
             await asyncio.sleep(0)
     talker.send(b".\r\n")
     assert (await talker.reply())[:9] == "554-5.5.2"
+
+
+async def test_a10_long_lines_pass_where_the_setting_says_so(intake, connect):
+    line = b"x" * 3000 + b"\r\n"
+    desk = await intake(configuration=settings(line_octets=4000))
+    talker = await connect(desk)
+    await talker.begin()
+    assert (await talker.data(HEAD + b"\r\n" + line + b".\r\n")).startswith("250 ")
+    assert desk.content().endswith(b"\r\n" + line)
+    await talker.begin()
+    reply = await talker.data(HEAD + b"\r\n" + b"x" * 4001 + b"\r\n.\r\n")
+    assert reply.startswith("554-5.6.0")
+    assert "quoted-printable" in reply

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.config import Limits
 from gateway.intake.pace import Pace
 from gateway.intake.places import Guest, Places
 from gateway.intake.room import Room
+from gateway.limits import Limits
 from tests.unit.intake.intake_desk import IMPLICIT, PASSWORD, USER, settings
 
 HERE = """

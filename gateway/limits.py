@@ -1,0 +1,47 @@
+"""Settings: the bounds of intake, one table of the configuration file."""
+
+import dataclasses
+
+from gateway.model.errors import ConfigError
+from gateway.table import Table
+
+LINE_OCTETS = 998  # RFC 5322 section 2.1.1, without CR LF
+_MAX_LINE_OCTETS = 65536
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of intake, per process. Seconds and octets; requirements A.1, A.3."""
+
+    size_octets: int = 50 * 1024 * 1024
+    line_octets: int = LINE_OCTETS  # scripts and printers write longer ones
+    recipients: int = 200
+    sessions: int = 200  # a client has as many as are left free: at most half
+    sessions_per_address: int = 50  # of a known client
+    sessions_per_stranger: int = 10  # per address, until AUTH or TLS says who it is
+    messages_in_memory: int = 8  # of the greatest size, shared in the same way
+    idle_s: int = 300
+    data_s: int = 1800
+    data_octets_per_s: int = 100  # at least, in each window (A-49)
+    data_window_s: int = 60
+    session_s: int = 7200
+
+
+def parse_limits(table: Table) -> Limits:
+    """Parse `[limits]`.
+
+    Raises:
+        ConfigError: For what is no positive number, or no possible length of a line.
+    """
+    standard = Limits()
+    limits = Limits(
+        **{
+            field.name: table.positive(field.name, getattr(standard, field.name))
+            for field in dataclasses.fields(Limits)
+        }
+    )
+    if not LINE_OCTETS <= limits.line_octets <= _MAX_LINE_OCTETS:
+        place, remedy = table.place("line_octets"), "write 998 to 65536"
+        raise ConfigError(place, "is no possible length of a line", remedy)
+    table.finish()
+    return limits
