@@ -89,7 +89,7 @@ class Handler:
                 peer, self._hostname, identifier, envelope.recipients, at
             )
             octets = content.octets(trace)
-            defect = check_header(octets, len(trace))
+            defect = check_header(octets, len(trace), self._hostname)
             if defect is not None:
                 return self._refuse(defect, peer)
             octets, removed = strip_fields(octets, len(trace))

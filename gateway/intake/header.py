@@ -22,6 +22,9 @@ from gateway.model.message import Removed
 from gateway.model.reply import Reply
 
 MAX_HOPS = 100  # this many Received fields and the message loops (A-05)
+# So often it was here before, and it loops: once or twice is a forwarding rule of the
+# municipality that sends back out what came in over its fixed route.
+MAX_OWN_HOPS = 5
 # Far over what mail servers write (Exchange and Postfix stop at 256 kB and less); it
 # bounds what one message can cost here and in the parser behind us (A-48).
 MAX_OCTETS = 1024 * 1024
@@ -52,6 +55,11 @@ _NAMES = {name.lower().encode(): name for name in _ONCE}
 _COUNTED = re.compile(
     rb"^(%b|received):" % b"|".join(_NAMES), re.IGNORECASE | re.MULTILINE
 )
+_RECEIVED = re.compile(
+    rb"^received:[^\n]*+\n(?:[ \t][^\n]*+\n)*+", re.IGNORECASE | re.MULTILINE
+)
+_COMMENT = re.compile(rb"\([^()]*+\)")
+_BY = re.compile(rb"\sby\s++([^\s;()]++)", re.IGNORECASE)
 # Whole fields, folds included.
 _NOT_OURS_TO_PASS = re.compile(
     rb"^(bcc(?=:)|resent-bcc(?=:)|x-ketenmail(?=[-:]))[!-9;-~]*+:"
@@ -77,12 +85,13 @@ _NO_FROM = Defect("header-no-from", answer.NO_FROM)
 _LOOP = Defect("loop", answer.LOOP)
 
 
-def check_header(octets: bytes, start: int) -> Defect | None:
+def check_header(octets: bytes, start: int, hostname: str) -> Defect | None:
     """Look over the header of what came in.
 
     Args:
         octets: The message with our field in front; each CR and LF is of a CR LF.
         start: Where that field ends.
+        hostname: Ours, as our own trace fields say it.
 
     Returns:
         What is wrong first: 554 5.4.6 for a loop (A-05), 550 5.6.0 for a control
@@ -93,7 +102,11 @@ def check_header(octets: bytes, start: int) -> Defect | None:
         return _TOO_LONG
     if _CONTROL.search(header):
         return _CONTROL_DEFECT
-    return _check_lines(header) or _check_counts(header)
+    return (
+        _check_lines(header)
+        or _check_counts(header)
+        or (_LOOP if _own_hops(header, hostname) >= MAX_OWN_HOPS else None)
+    )
 
 
 def strip_fields(octets: bytes, start: int) -> tuple[bytes, Removed]:
@@ -137,6 +150,16 @@ def _check_lines(header: bytes) -> Defect | None:
     if end == len(header):
         return None
     return _FOLD_BLANK if header.startswith(_SPACE, end) else _NO_FIELD
+
+
+def _own_hops(header: bytes, hostname: str) -> int:
+    """How many trace fields say that we received it (A-05)."""
+    own = hostname.lower().encode("ascii")
+    return sum(
+        by[1].lower() == own
+        for field in _RECEIVED.findall(header)
+        if (by := _BY.search(_COMMENT.sub(b" ", field))) is not None
+    )
 
 
 def _check_counts(header: bytes) -> Defect | None:

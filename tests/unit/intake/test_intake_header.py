@@ -12,6 +12,7 @@ from gateway.intake.header import MAX_OCTETS, check_header, strip_fields
 from tests.unit.intake.intake_desk import OK
 
 FROM = b"From: jan@gem.nl\r\n"
+OURS = "gw.gem.example"
 TRACE = b"Received: from x\r\n\tby y;\r\n\tWed, 25 Nov 2026 12:00:00 +0000\r\n"
 ONCE = [
     *("From", "Sender", "Reply-To", "To", "Cc", "Bcc", "Subject", "Date"),
@@ -22,7 +23,7 @@ ONCE = [
 
 def fault(content):
     """What is wrong with content that came in, with our field in front."""
-    defect = check_header(TRACE + content, len(TRACE))
+    defect = check_header(TRACE + content, len(TRACE), OURS)
     return defect and defect.fault
 
 
@@ -79,7 +80,7 @@ def test_field_that_may_stand_there_once_stands_there_once(name, write):
 def test_refusal_says_in_two_languages_what_to_repair_and_echoes_nothing(
     content, expected
 ):
-    reply = check_header(TRACE + content, len(TRACE)).reply
+    reply = check_header(TRACE + content, len(TRACE), OURS).reply
     text = reply.render()
     assert (reply.code, reply.enhanced) == (550, "5.6.0")
     assert text.isascii()
@@ -152,7 +153,7 @@ ORDINARY = {
 @pytest.mark.parametrize("content", ORDINARY.values(), ids=ORDINARY)
 def test_ordinary_header_passes(content):
     assert fault(content) is None
-    assert check_header(content, 0) is None
+    assert check_header(content, 0, OURS) is None
 
 
 async def test_refused_header_is_told_and_logged_and_the_session_goes_on(
@@ -189,7 +190,7 @@ PIECES = st.sampled_from(
 @example(b"X: \xc2\x85From: a\r\n\r\n")
 def test_parser_behind_us_sees_every_field_of_a_header_that_passes(text):
     content = FROM + text + b"\r\n"
-    if check_header(content, 0) is not None:
+    if check_header(content, 0, OURS) is not None:
         return
     parsed = BytesParser(policy=email.policy.compat32).parsebytes(content)
     header = content.partition(b"\r\n\r\n")[0]
@@ -205,7 +206,7 @@ def test_worst_header_takes_time_in_proportion_to_its_length():
     for line in (b"a:\r\n", b"from:\r\n", b"\t\t\t\t\t\tx\r\n", b"aaaaaaaaaaaa\r\n"):
         content = FROM + line * ((MAX_OCTETS - len(FROM)) // len(line))
         began = time.process_time()
-        check_header(content, 0)
+        check_header(content, 0, OURS)
         assert time.process_time() - began < 2
 
 
@@ -260,3 +261,45 @@ async def test_a44_what_is_stored_has_no_bcc_and_says_what_went(intake, connect)
     assert (await talker.reply()).startswith("250 ")
     assert desk.content() == FROM + b"\r\nBcc: text\r\n"
     assert desk.messages[0].removed == (("bcc", 1), ("x-ketenmail", 1))
+
+
+def hop(by, front="from mail.gem.nl ([192.0.2.1])"):
+    return f"Received: {front}\r\n\tby {by} with ESMTPS id x;\r\n\tdate\r\n".encode()
+
+
+@pytest.mark.parametrize("by", [OURS, "GW.Gem.Example"])
+def test_a05_what_comes_back_to_us_for_the_fifth_time_loops(by):
+    assert fault(hop(by) * 4 + FROM + b"\r\n") is None
+    assert fault(hop("mx.else.nl") * 3 + hop(by) * 5 + FROM + b"\r\n") == "loop"
+    assert fault((hop(by) + hop("mx.else.nl")) * 5 + FROM + b"\r\n") == "loop"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        hop("mx.gw.gem.example"),
+        hop("gw.gem.example.evil.nl"),
+        hop("mx.else.nl", f"from {OURS} (by {OURS} it says)"),
+        hop("mx.else.nl", f"from {OURS} ([192.0.2.1])"),
+        f"X-Received: by {OURS}\r\n".encode(),
+        b"X-Loop:" + hop(OURS).removeprefix(b"Received:"),
+    ],
+)
+def test_a05_other_hosts_and_other_fields_are_no_visit_here(field):
+    assert fault(field * 9 + FROM + b"\r\n") is None
+    text = hop(OURS) * 9  # as text, and as a message within the message
+    assert fault(FROM + b"\r\n" + text + b"\r\n") is None
+
+
+async def test_a05_mail_that_loops_through_us_is_refused_at_the_dot(intake, connect):
+    desk = await intake()
+    talker = await connect(desk)
+    content = FROM + b"\r\ntext\r\n"
+    for visit in range(6):
+        await talker.begin()
+        reply = await talker.data(content + b".\r\n")
+        if visit < 5:
+            assert reply.startswith("250 ")
+            content = desk.messages[-1].octets
+    assert reply == "554 5.4.6 Too many hops: the message loops"
+    assert len(desk.messages) == 5
