@@ -2,21 +2,24 @@
 
 Failures are counted for the site that they come from, for the account that they are
 about (whether there is such an account or not) and for both together. Each failure
-doubles the wait. An account waits only shortly, and a site that lately proved to know
+doubles the wait. An account waits only shortly, and a site that proved to know
 the password of an account waits for its own failures at that account only: else anybody
 could keep a mail server out by guessing at its name, and a printer with an old password
 could keep out all others behind the same address.
 
 Counts are of one process and are forgotten with it; the limit of failures in one
-session is elsewhere. What is remembered is bounded: the oldest is forgotten first.
+session is elsewhere. What is remembered is bounded in number and in size: the oldest
+is forgotten first, and of a name, which may be long, only a digest stays.
 """
 
 import collections
 import dataclasses
+import hashlib
 
 from gateway.intake.places import site_of
 
 FREE_FAILURES = 5  # nobody waits before so many
+FIRST_WAIT_S = 10.0
 SITE_WAIT_S = 900.0  # at most
 ACCOUNT_WAIT_S = 30.0  # at most
 FORGET_S = 3600.0  # after so long without a failure
@@ -41,7 +44,7 @@ class _Ledger:
         if count is None or count.failures < FREE_FAILURES:
             return False
         doublings = min(count.failures - FREE_FAILURES, 20)
-        return now < count.last + min(2.0**doublings, self._most_s)
+        return now < count.last + min(FIRST_WAIT_S * 2.0**doublings, self._most_s)
 
     def add(self, key: str, now: float) -> None:
         count = self._counts.setdefault(key, _Count())
@@ -74,20 +77,21 @@ class Guesses:
             user: As said by the peer; need not exist.
             now: In seconds, on one clock throughout.
         """
-        site = site_of(address)
-        pair = _pair(site, user)
+        site, account = site_of(address), _digest(user)
+        pair = f"{site} {account}"
         if self._pairs.is_waiting(pair, now):
             return True
         if pair in self._proven:
             return False
-        return self._sites.is_waiting(site, now) or self._accounts.is_waiting(user, now)
+        waiting = self._sites.is_waiting(site, now)
+        return waiting or self._accounts.is_waiting(account, now)
 
     def failed(self, address: str, user: str, now: float) -> None:
         """Count a wrong password or an unknown user."""
-        site = site_of(address)
-        self._pairs.add(_pair(site, user), now)
+        site, account = site_of(address), _digest(user)
+        self._pairs.add(f"{site} {account}", now)
         self._sites.add(site, now)
-        self._accounts.add(user, now)
+        self._accounts.add(account, now)
 
     def succeeded(self, address: str, user: str) -> None:
         """The site knows this account's password.
@@ -95,14 +99,15 @@ class Guesses:
         The site's own count stays until it is forgotten: else a client could wash away
         its guesses at others' accounts by logging in between them.
         """
-        pair = _pair(site_of(address), user)
+        account = _digest(user)
+        pair = f"{site_of(address)} {account}"
         self._pairs.forget(pair)
-        self._accounts.forget(user)
+        self._accounts.forget(account)
         self._proven[pair] = None
         self._proven.move_to_end(pair)
         if len(self._proven) > REMEMBERED:
             self._proven.popitem(last=False)
 
 
-def _pair(site: str, user: str) -> str:
-    return f"{site} {user}"
+def _digest(user: str) -> str:
+    return hashlib.sha256(user.encode()).hexdigest()

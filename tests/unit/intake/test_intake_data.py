@@ -389,9 +389,9 @@ async def test_a10_long_lines_pass_where_the_setting_says_so(intake, connect):
     desk = await intake(configuration=settings(line_octets=4000))
     talker = await connect(desk)
     await talker.begin()
-    assert (await talker.data(HEAD + b"\r\n" + line + b".\r\n")).startswith("250 ")
+    assert (await talker.data(HEAD + line + b".\r\n")).startswith("250 ")
     assert desk.content().endswith(b"\r\n" + line)
     await talker.begin()
-    reply = await talker.data(HEAD + b"\r\n" + b"x" * 4001 + b"\r\n.\r\n")
+    reply = await talker.data(HEAD + b"x" * 4001 + b"\r\n.\r\n")
     assert reply.startswith("554-5.6.0")
     assert "quoted-printable" in reply

@@ -1,7 +1,15 @@
 """Back-off over sessions for who guesses passwords (A-52)."""
 
-from gateway.intake import guesses
-from gateway.intake.guesses import ACCOUNT_WAIT_S, FREE_FAILURES, SITE_WAIT_S, Guesses
+import tracemalloc
+
+from gateway.intake.guesses import (
+    ACCOUNT_WAIT_S,
+    FORGET_S,
+    FREE_FAILURES,
+    REMEMBERED,
+    SITE_WAIT_S,
+    Guesses,
+)
 from tests.unit.intake.intake_desk import IMPLICIT, USER, settings
 from tests.unit.intake.test_intake_session import plain
 
@@ -23,7 +31,7 @@ def test_a52_nobody_waits_before_the_free_failures_and_then_each_doubles():
         waits.append(
             next(t for t in range(2000) if not counted.must_wait(SITE, "a", t))
         )
-    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900]
+    assert waits == [10, 20, 40, 80, 160, 320, 640, *[900] * 5]
 
 
 def test_a52_a_site_waits_for_every_account_and_other_sites_do_not():
@@ -64,18 +72,29 @@ def test_a52_addresses_of_one_ipv6_owner_are_one_site():
     assert not counted.must_wait("2001:db8:0:1::1", "x", 0.0)
 
 
-def test_a52_failures_are_forgotten_in_time_and_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr(guesses, "REMEMBERED", 100)
+def test_a52_failures_are_forgotten_in_time():
     counted = Guesses()
     fail(counted, SITE, "a", 40)
-    fail(counted, SITE, "a", 1, now=guesses.FORGET_S + 1)
-    assert not counted.must_wait(SITE, "a", guesses.FORGET_S + 1)
-    for number in range(1000):
-        counted.failed(f"10.0.{number // 256}.{number % 256}", f"u{number}", 5.0)
-        counted.succeeded(f"10.1.{number // 256}.{number % 256}", f"u{number}")
+    assert counted.must_wait(SITE, "a", 0.0)
+    fail(counted, SITE, "a", 1, now=FORGET_S + 1)
+    assert not counted.must_wait(SITE, "a", FORGET_S + 1)
+
+
+def test_a52_what_is_remembered_is_bounded_however_long_names_are():
+    counted = Guesses()
+    tracemalloc.start()
+    try:
+        for number in range(REMEMBERED + 500):
+            address = f"10.{number % 250}.{number // 250}.1"
+            counted.failed(address, f"{number}" + "x" * 9000, 5.0)
+            counted.succeeded(address, f"{number}" + "y" * 9000)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
     for ledger in (counted._sites, counted._accounts, counted._pairs):
-        assert len(ledger._counts) <= 100
-    assert len(counted._proven) == 100
+        assert len(ledger._counts) == REMEMBERED
+    assert len(counted._proven) == REMEMBERED
+    assert kept < 32 * 1024 * 1024
 
 
 async def test_a52_guesses_over_many_sessions_are_told_to_wait(intake, connect):

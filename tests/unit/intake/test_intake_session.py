@@ -8,7 +8,6 @@ import ssl
 import pytest
 from aiosmtpd.smtp import SMTP
 
-from gateway.intake import verbs
 from gateway.intake.verbs import IntakeProtocol
 from gateway.model.peer import Identification
 from gateway.texts import render
@@ -548,19 +547,16 @@ async def test_client_with_old_tls_only_gets_no_session(intake, connect):
     await talker.close()
 
 
-async def test_a50_a_session_ends_after_so_many_transactions(
-    intake, connect, monkeypatch
-):
-    monkeypatch.setattr(verbs, "_MAX_TRANSACTIONS", 3)
+async def test_a50_a_session_ends_after_so_many_transactions(intake, connect):
     desk = await intake()
     talker = await connect(desk)
-    for _ in range(3):
-        await talker.begin()
-    assert (await talker.do("MAIL FROM:<jan@gem.nl>")).startswith("503 ")
-    assert (await talker.do("RSET")).startswith("250 ")
+    await talker.greet()
+    for _ in range(1000):
+        assert await talker.code("MAIL FROM:<jan@gem.nl>") == "250 2.1.0"
+        assert await talker.code("RSET") == "250 2.0.0"
     assert await talker.code("MAIL FROM:<jan@gem.nl>") == "421 4.7.0"
     assert await talker.rest() == []
-    assert await (await connect(desk)).code("MAIL FROM:<jan@gem.nl>") == "503 5.5.1"
+    await (await connect(desk)).begin()  # who comes back is served
 
 
 async def test_a50_a_session_ends_after_so_many_refused_recipients(intake, connect):
@@ -572,7 +568,7 @@ async def test_a50_a_session_ends_after_so_many_refused_recipients(intake, conne
     assert await talker.code("RCPT TO:<good@b.nl>") == "250 2.1.5"
     assert await talker.code("RCPT TO:<a@b@c.nl>") == "421 4.7.0"
     assert await talker.rest() == []
-    assert ("intake-recipients-refused" in [event for event, _ in desk.log]) is True
+    assert "intake-recipients-refused" in [event for event, _ in desk.log]
 
 
 async def test_a09_recipients_over_the_limit_are_not_counted_as_refused(
