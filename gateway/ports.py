@@ -17,7 +17,15 @@ from gateway.model.destination import Destination, Hop
 from gateway.model.document import Document
 from gateway.model.ids import JobId, MessageId, MunicipalityId
 from gateway.model.job import Job
-from gateway.model.message import Body, Envelope, Message
+from gateway.model.message import (
+    NO_MESSAGE_WISH,
+    Body,
+    Envelope,
+    Message,
+    MessageWish,
+    RecipientWish,
+)
+from gateway.model.octets import Octets
 from gateway.model.partner import Partner, Route
 from gateway.model.record import Record
 from gateway.model.reply import HopFacts, Outcome
@@ -95,9 +103,13 @@ class Parcel:
 
     reverse_path: str  # "" for the null reverse-path
     recipients: tuple[Mailbox, ...]
-    octets: bytes = dataclasses.field(repr=False)
+    octets: Octets = dataclasses.field(repr=False)
     body: Body
     smtputf8: bool
+    wish: MessageWish = NO_MESSAGE_WISH
+    recipient_wishes: Mapping[Mailbox, RecipientWish] = dataclasses.field(
+        default_factory=dict
+    )
 
 
 # Called right before the final dot with the facts of the hop and the recipients that it
@@ -124,7 +136,7 @@ class SpoolWriter(Protocol):
     """Octets of messages, encrypted; part of a transaction."""
 
     async def save(
-        self, message: MessageId, municipality: MunicipalityId, octets: bytes
+        self, message: MessageId, municipality: MunicipalityId, octets: Octets
     ) -> None:
         """Keep the octets of a message."""
         ...
@@ -170,7 +182,7 @@ class Work(Protocol):
 class Spool(Protocol):
     """Reading kept octets."""
 
-    async def load(self, message: MessageId) -> bytes:
+    async def load(self, message: MessageId) -> Octets:
         """The octets exactly as saved.
 
         Raises:

@@ -17,6 +17,7 @@ from gateway.model.destination import Hop
 from gateway.model.errors import LeaseLost, TemporaryFailure
 from gateway.model.job import Job
 from gateway.model.message import Message
+from gateway.model.octets import Octets, head_of, keyed_digest
 from gateway.model.peer import Peer
 from gateway.model.reply import (
     Cause,
@@ -30,7 +31,7 @@ from gateway.policy.decide import decide, recheck
 from gateway.policy.rulebook import Policy
 from gateway.ports import Parcel, Ports
 from gateway.queue import settlement
-from gateway.queue.admission import Decided, admit
+from gateway.queue.admission import Commitment, Decided, admit
 from gateway.queue.batch import Batch
 from gateway.queue.notice import Desk, header_of
 from gateway.queue.settlement import Settlement
@@ -72,7 +73,9 @@ async def receive(message: Message, peer: Peer, house: House) -> Reply:
     decided = Decided(
         message, peer, document, classification, verdicts, policy, house.hostname
     )
-    admission = admit(decided, ports.new_id, house.secret(), now)
+    key = house.secret()
+    commitment = Commitment(key, await keyed_digest(message.octets, key))
+    admission = admit(decided, ports.new_id, commitment, now)
     await _write(admission.batch, ports)  # one transaction, or an exception and 451
     return admission.reply  # 250 leaves only after the commit
 
@@ -99,14 +102,15 @@ async def attempt(job: Job, house: House) -> None:
         await _write(given_up.batch, ports, given_up.job)
         return
     octets = await ports.spool.load(job.message)
+    header = header_of(head_of(octets))
     facts = await ports.facts.load_now(job)
     reason = recheck(job, facts, house.policy, ports.now().date())
     if reason is not None:  # stricter than at acceptance stops; never looser
-        stopped = settlement.stop(job, reason, header_of(octets), house.desk())
+        stopped = settlement.stop(job, reason, header, house.desk())
         await _write(stopped.batch, ports, stopped.job)
         return
     outcome = await _deliver(job, octets, house)
-    settled = settlement.settle(job, outcome, header_of(octets), house.desk())
+    settled = settlement.settle(job, outcome, header, house.desk())
     try:
         await _write(settled.batch, ports, settled.job)
     except LeaseLost:  # what the hop has, it has (G-09)
@@ -117,14 +121,14 @@ async def attempt(job: Job, house: House) -> None:
 async def expire_hold(job: Job, house: House) -> None:
     """End a hold that nobody decided in time, and tell the sender."""
     try:
-        header = header_of(await house.ports.spool.load(job.message))
+        header = header_of(head_of(await house.ports.spool.load(job.message)))
     except TemporaryFailure:  # the sender must know, whatever became of the octets
         header = b""
     expired = settlement.expire_hold(job, header, house.desk())
     await _write(expired.batch, house.ports, expired.job)
 
 
-async def _deliver(job: Job, octets: bytes, house: House) -> Outcome:
+async def _deliver(job: Job, octets: Octets, house: House) -> Outcome:
     """Send over the hops that DNS gives; after a mismatch ask DNS anew, once (B-23)."""
     recipients = job.open_recipients
     # What failed once is asked for anew: our cache may be why (B-23).

@@ -10,6 +10,7 @@ import asyncio
 from gateway.extract.reading import read
 from gateway.model.document import Document
 from gateway.model.message import Message
+from gateway.model.octets import whole_of
 
 __all__ = ["MimeExtractor", "read"]
 
@@ -21,6 +22,7 @@ class MimeExtractor:
 
     async def extract(self, message: Message) -> Document:
         """Read all segments; hostile input gives unreadable parts, never an error."""
-        if len(message.octets) < THREAD_FROM_OCTETS:
-            return read(message.octets)
-        return await asyncio.to_thread(read, message.octets)
+        octets = message.octets
+        if isinstance(octets, bytes) and len(octets) < THREAD_FROM_OCTETS:
+            return read(octets)
+        return await asyncio.to_thread(lambda: read(whole_of(octets)))

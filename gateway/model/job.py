@@ -15,7 +15,13 @@ from gateway.model.ids import (
     PartnerId,
     RegimeId,
 )
-from gateway.model.message import Body
+from gateway.model.message import (
+    NO_MESSAGE_WISH,
+    NO_RECIPIENT_WISH,
+    Body,
+    MessageWish,
+    RecipientWish,
+)
 from gateway.model.partner import Route
 
 
@@ -49,6 +55,7 @@ class JobRecipient:
     mailbox: Mailbox
     status: RecipientStatus = RecipientStatus.TODO
     uncertain: bool = False
+    wish: RecipientWish = NO_RECIPIENT_WISH
 
 
 class JobKind(enum.Enum):
@@ -93,6 +100,7 @@ class Job:
     hold_code: Code | None = None
     delay_notice_sent: bool = False
     last_cause: str | None = None  # Cause value of the last attempt, for queue list
+    wish: MessageWish = NO_MESSAGE_WISH
 
     @property
     def open_recipients(self) -> tuple[Mailbox, ...]:

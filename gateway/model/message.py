@@ -3,9 +3,11 @@
 import dataclasses
 import datetime
 import enum
+from collections.abc import Mapping
 
 from gateway.model.address import Mailbox, ReversePath
 from gateway.model.ids import MessageId
+from gateway.model.octets import Octets
 
 Removed = tuple[tuple[str, int], ...]  # kinds of header fields taken out, how many
 
@@ -17,14 +19,67 @@ class Body(enum.Enum):
     EIGHT_BIT = "8BITMIME"
 
 
+class Notify(enum.Enum):
+    """When a sender wants to hear of a recipient (RFC 3461 section 4.1)."""
+
+    NEVER = "NEVER"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    DELAY = "DELAY"
+
+
+class Ret(enum.Enum):
+    """What of the message a notice shall bring back (RFC 3461 section 4.3)."""
+
+    FULL = "FULL"
+    HDRS = "HDRS"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RecipientWish:
+    """The DSN parameters of one RCPT; `orcpt` is kept letter for letter (A-26).
+
+    `notify` None: nothing was said, which means failure and, if we like, delay.
+    """
+
+    notify: frozenset[Notify] | None = None
+    orcpt: str | None = None  # "rfc822;jan+40example.nl": address-type, then xtext
+
+
+NO_RECIPIENT_WISH = RecipientWish()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MessageWish:
+    """The parameters of MAIL that hold for the whole message, kept as they came.
+
+    `envid` is xtext, letter for letter. `requiretls`: it may only go over authenticated
+    TLS to who keeps that tag (RFC 8689); it is never taken off (A-35).
+    """
+
+    ret: Ret | None = None
+    envid: str | None = None
+    requiretls: bool = False
+
+
+NO_MESSAGE_WISH = MessageWish()
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Envelope:
-    """Reverse-path and recipients, as authorised; order of RCPT is kept."""
+    """Reverse-path and recipients, as authorised; order of RCPT is kept.
+
+    `recipient_wishes` has those that said something; the others wish nothing.
+    """
 
     reverse_path: ReversePath
     recipients: tuple[Mailbox, ...]
     body: Body = Body.SEVEN_BIT
     smtputf8: bool = False
+    wish: MessageWish = NO_MESSAGE_WISH
+    recipient_wishes: Mapping[Mailbox, RecipientWish] = dataclasses.field(
+        default_factory=dict
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +93,6 @@ class Message:
 
     id: MessageId
     envelope: Envelope
-    octets: bytes = dataclasses.field(repr=False)
+    octets: Octets = dataclasses.field(repr=False)
     received_at: datetime.datetime
     removed: Removed = ()

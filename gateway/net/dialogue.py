@@ -13,7 +13,7 @@ LF ends a line too; text is reduced to printable ASCII before anybody sees it.
 import collections
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gateway.model.address import AddressError, Mailbox
@@ -264,26 +264,37 @@ def _line(text: str, *, smtputf8: bool = False) -> bytes:
     return text.encode("utf-8") + b"\r\n"
 
 
-def stuffed(octets: bytes, portion_octets: int) -> Iterator[bytes]:
-    """The content with its dots stuffed, in portions, without the final dot (B-39).
+def stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The content with its dots stuffed, without the final dot (B-39).
 
     Args:
-        octets: CRLF line ends only, and one at the end; nothing else is changed.
-        portion_octets: Upper bound of a portion.
+        chunks: The content in pieces of any size; CRLF line ends only, and one at the
+            end; nothing else is changed.
+
+    Yields:
+        Complete lines: those that end in the piece.
 
     Raises:
         Unsendable: For a bare CR or LF, a NUL or an unfinished last line (INV-6): that
-            would end the content where the message does not.
+            would end the content where the message does not. What came before it was
+            yielded; the dot must not follow.
 
     Source: RFC 5321 4.5.2.
     """
-    ends = octets.count(b"\r\n")
-    if ends != octets.count(b"\r") or ends != octets.count(b"\n") or b"\0" in octets:
-        raise Unsendable("the content has a bare CR, bare LF or NUL")
-    if not octets.endswith(b"\r\n"):
+    rest, ended = b"", False
+    for chunk in chunks:
+        rest += chunk
+        cut = rest.rfind(b"\r\n") + 2
+        if cut > 1:
+            yield _stuffed_lines(rest[:cut])
+            rest, ended = rest[cut:], True
+    if rest or not ended:
         raise Unsendable("the content ends within a line")
-    first = b"." if octets.startswith(b".") else b""
-    whole = first + octets.replace(b"\r\n.", b"\r\n..")
-    return (
-        whole[at : at + portion_octets] for at in range(0, len(whole), portion_octets)
-    )
+
+
+def _stuffed_lines(lines: bytes) -> bytes:
+    ends = lines.count(b"\r\n")
+    if ends != lines.count(b"\r") or ends != lines.count(b"\n") or b"\0" in lines:
+        raise Unsendable("the content has a bare CR, bare LF or NUL")
+    first = b"." if lines.startswith(b".") else b""
+    return first + lines.replace(b"\r\n.", b"\r\n..")

@@ -11,6 +11,7 @@ never reused (B-32).
 """
 
 import asyncio
+import collections
 import datetime
 import itertools
 import ssl
@@ -99,7 +100,8 @@ class SmtpDialer:
             connection that was tried.
 
         Raises:
-            TemporaryFailure: When the parcel itself cannot be sent (B-40, INV-6).
+            TemporaryFailure: When the parcel itself cannot be sent (B-40, INV-6), or
+                its octets cannot be read; a copy was not handed over.
         """
         _check(parcel)
         loop = asyncio.get_running_loop()
@@ -137,6 +139,8 @@ class SmtpDialer:
                 return await transaction.run(call.facts, commit_intent)
             except NotTaken as error:
                 raise _not_taken(error) from error
+            except Unsendable as error:  # found on the way; there was no final dot
+                raise _unsendable(error) from error
             finally:
                 call.detail = transaction.detail
                 if not transaction.is_broken:
@@ -248,9 +252,14 @@ def _check(parcel: Parcel) -> None:
     """Refuse what would break the dialogue before anybody is connected to."""
     try:
         envelope_commands(parcel, {})
-        dialogue.stuffed(parcel.octets, len(parcel.octets) + 1)
+        if isinstance(parcel.octets, bytes):  # others are looked at as they are sent
+            collections.deque(dialogue.stuffed((parcel.octets,)), maxlen=0)
     except Unsendable as error:
-        raise TemporaryFailure(f"a parcel cannot be sent: {error}") from error
+        raise _unsendable(error) from error
+
+
+def _unsendable(error: Unsendable) -> TemporaryFailure:
+    return TemporaryFailure(f"a parcel cannot be sent: {error}")
 
 
 def _addresses(hops: Sequence[Hop]) -> Iterator[tuple[Hop, str]]:

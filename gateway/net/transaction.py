@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from gateway.delivery import codes
 from gateway.model.address import Mailbox
 from gateway.model.ids import Code
+from gateway.model.message import Body
+from gateway.model.octets import chunks_of, size_of
 from gateway.model.reply import Cause, HopFacts, RecipientOutcome, RemoteReply, Status
 from gateway.net import dialogue
 from gateway.net.dialogue import HopGarbage, HopReply
 from gateway.net.wire import HopLost, Wire
 from gateway.ports import CommitIntent, Parcel
 
-_PORTION_OCTETS = 64 * 1024
 _DONE, _NOT_NOW = 2, 4
 _GO_AHEAD = 354
 _TOO_MANY_RECIPIENTS = 552  # to RCPT it means 452 (B-42, RFC 5321 4.5.3.1.10)
@@ -67,13 +68,18 @@ class _Needs:
 
     @classmethod
     def of(cls, parcel: Parcel) -> "_Needs":
-        """By the octets themselves: pure ASCII passes everywhere, whatever was said."""
+        """By the octets themselves: pure ASCII passes everywhere, whatever was said.
+
+        Kept octets were looked at when they came in: the body says so (A-23).
+        """
+        octets = parcel.octets
         paths = parcel.reverse_path + "".join(map(str, parcel.recipients))
-        plain = parcel.octets.isascii()
+        in_memory = isinstance(octets, bytes)
+        plain = octets.isascii() if in_memory else parcel.body is Body.SEVEN_BIT
         return cls(
             eight_bit=not plain,
             smtputf8=parcel.smtputf8 and not (plain and paths.isascii()),
-            size_octets=len(parcel.octets),
+            size_octets=size_of(octets),
         )
 
     def lacking(self, capabilities: Mapping[str, str]) -> bool:
@@ -197,7 +203,7 @@ class Transaction:
         commit_intent: CommitIntent,
     ) -> None:
         """All but the dot, the intent, the dot, the reply: in this order (B-50)."""
-        portions = dialogue.stuffed(self._parcel.octets, _PORTION_OCTETS)
+        portions = dialogue.stuffed(chunks_of(self._parcel.octets))
         try:
             await self._wire.send_content(portions, self._timeouts.block_s)
         except HopLost as error:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import hmac
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from gateway.model.document import Document
 from gateway.model.ids import Code, JobId, PartnerId, RecordId, RegimeId
 from gateway.model.job import Job, JobKind, JobRecipient, JobState
 from gateway.model.message import Message
+from gateway.model.octets import head_of, size_of
 from gateway.model.partner import Route
 from gateway.model.peer import Peer
 from gateway.model.record import (
@@ -40,6 +40,14 @@ class Admission:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Commitment:
+    """HMAC-SHA-256 of the octets, hexadecimal, and its key: 32 random octets (F-08)."""
+
+    key: bytes = dataclasses.field(repr=False)
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Decided:
     """A message with all that was found out and decided about it."""
 
@@ -58,23 +66,27 @@ class Decided:
 
 
 def admit(
-    decided: Decided, new_id: Callable[[], str], secret: bytes, now: datetime.datetime
+    decided: Decided,
+    new_id: Callable[[], str],
+    commitment: Commitment,
+    now: datetime.datetime,
 ) -> Admission:
     """Turn verdicts into what must be durable before the reply (R9, INV-1).
 
     Args:
         decided: The message and its verdicts.
         new_id: Gives a fresh identifier at each call.
-        secret: 32 random octets that key the content digest (F-08).
+        commitment: To the content (F-08).
         now: The present instant.
     """
     refused = [v for v in decided.verdicts if isinstance(v, Refuse)]
     all_or_nothing = decided.municipality.mixed is Mixed.REFUSE_ALL
     if len(refused) == len(decided.verdicts) or (refused and all_or_nothing):
-        return _refusal(decided, refused, RecordId(new_id()), secret, now)
+        return _refusal(decided, refused, RecordId(new_id()), commitment, now)
     jobs = tuple(_jobs(decided, new_id, now))
     held = tuple(job for job in jobs if job.state is JobState.HELD)
-    accepted = Accepted(**_accepted_fields(decided, RecordId(new_id()), secret, now))
+    fields = _accepted_fields(decided, RecordId(new_id()), commitment, now)
+    accepted = Accepted(**fields)
     holds = tuple(_held_record(j, decided, RecordId(new_id()), now) for j in held)
     message = decided.message
     content = Content(message.id, decided.peer.municipality, message.octets)
@@ -89,18 +101,18 @@ def _refusal(
     decided: Decided,
     refused: Sequence[Refuse],
     record: RecordId,
-    secret: bytes,
+    commitment: Commitment,
     now: datetime.datetime,
 ) -> Admission:
     reply = render.refusal(
         tuple(refused), str(decided.message.id), decided.municipality
     )
-    fields = _accepted_fields(decided, record, secret, now)
+    fields = _accepted_fields(decided, record, commitment, now)
     return Admission(reply, Batch(records=(Refused(**fields),)))
 
 
 def _accepted_fields(
-    decided: Decided, record: RecordId, secret: bytes, now: datetime.datetime
+    decided: Decided, record: RecordId, commitment: Commitment, now: datetime.datetime
 ) -> dict[str, Any]:
     message, peer, found = decided.message, decided.peer, decided.classification
     tls = peer.tls
@@ -116,9 +128,9 @@ def _accepted_fields(
         "peer_tls": None if tls is None else f"{tls.version} {tls.cipher}",
         "reverse_path": str(message.envelope.reverse_path),
         "message_id": decided.document.message_id,
-        "size_octets": len(message.octets),
-        "content_digest": hmac.digest(secret, message.octets, "sha256").hex(),
-        "content_key": secret.hex(),
+        "size_octets": size_of(message.octets),
+        "content_digest": commitment.digest,
+        "content_key": commitment.key.hex(),
         "level": found.level.word,
         "regimes": tuple(
             (("regime", r.id), ("level", r.level.word), ("score", r.score))
@@ -218,7 +230,7 @@ def _job(
         regimes=regimes,
         body=message.envelope.body,
         smtputf8=message.envelope.smtputf8,
-        size_octets=len(message.octets),
+        size_octets=size_of(message.octets),
         policy=decided.policy.digest,
         accepted_at=now,
         next_attempt_at=now,
@@ -255,7 +267,7 @@ def _tell(
     about = notices.About(
         decided.message.id,
         decided.message.envelope.reverse_path,
-        notices.header_of(decided.message.octets),
+        notices.header_of(head_of(decided.message.octets)),
         now,
         max((job.expires_at for job in held), default=None),
     )

@@ -4,6 +4,7 @@ import dataclasses
 
 from gateway.model.ids import MessageId, MunicipalityId
 from gateway.model.job import Job
+from gateway.model.octets import Octets
 from gateway.model.record import Record
 
 
@@ -13,7 +14,7 @@ class Content:
 
     message: MessageId
     municipality: MunicipalityId
-    octets: bytes = dataclasses.field(repr=False)
+    octets: Octets = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

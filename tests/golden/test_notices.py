@@ -85,7 +85,7 @@ def split():
 
 
 def _admitted(*verdicts):
-    return admit(desk.decided(*verdicts), desk.ids(), desk.SECRET, NOW).batch
+    return admit(desk.decided(*verdicts), desk.ids(), desk.COMMITMENT, NOW).batch
 
 
 NOTICES = {

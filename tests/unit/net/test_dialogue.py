@@ -264,8 +264,9 @@ def unstuffed(wire: bytes) -> bytes:
     ],
 )
 def test_b39_the_receiver_gets_back_exactly_what_was_given(octets, portion) -> None:
-    portions = list(dialogue.stuffed(octets, portion))
-    assert max(map(len, portions)) <= portion
+    starts = range(0, len(octets), portion)
+    pieces = [octets[at : at + portion] for at in starts]
+    portions = list(dialogue.stuffed(pieces))
     assert unstuffed(b"".join(portions) + b".\r\n") == octets
 
 
@@ -284,6 +285,9 @@ def test_b39_the_receiver_gets_back_exactly_what_was_given(octets, portion) -> N
         b"a\n\r\n",
     ],
 )
-def test_inv6_content_that_could_end_early_is_not_sent(octets: bytes) -> None:
+@pytest.mark.parametrize("portion", [1, 2, 1000])
+def test_inv6_content_that_could_end_early_is_not_sent(octets, portion) -> None:
+    starts = range(0, len(octets), portion)
+    pieces = [octets[at : at + portion] for at in starts]
     with pytest.raises(Unsendable):
-        dialogue.stuffed(octets, 1000)
+        list(dialogue.stuffed(pieces))

@@ -4,6 +4,7 @@ import datetime
 import email
 import email.policy
 import functools
+import hmac
 import itertools
 
 from gateway import app, config
@@ -29,7 +30,7 @@ from gateway.model.peer import Identification, Peer, TlsFacts
 from gateway.model.reply import HopFacts, Outcome, RecipientOutcome, RemoteReply, Status
 from gateway.model.verdict import Hold, Reason, Refuse, Relay
 from gateway.policy.rulebook import Policy
-from gateway.queue.admission import Decided
+from gateway.queue.admission import Commitment, Decided
 from gateway.queue.notice import Desk
 
 NOW = datetime.datetime(2026, 11, 25, 12, 0, tzinfo=datetime.UTC)
@@ -53,6 +54,7 @@ HEADER = (
     b"Message-ID: <1@voorbeeldstad.example>\r\n"
 )
 OCTETS = HEADER + b"\r\n" + BODY_CANARY.encode() + b"\r\n"
+COMMITMENT = Commitment(SECRET, hmac.digest(SECRET, OCTETS, "sha256").hex())
 _CONFIG = """
 [gateway]
 hostname = "mailpoort.voorbeeldstad.example"

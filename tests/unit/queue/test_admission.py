@@ -21,7 +21,7 @@ PBW = RegimeId("pbw18b")
 
 def admitted(*verdicts, **more):
     decided = desk.decided(*verdicts, **more)
-    return admit(decided, desk.ids(), desk.SECRET, NOW)
+    return admit(decided, desk.ids(), desk.COMMITMENT, NOW)
 
 
 def message_jobs(admission):
