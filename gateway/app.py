@@ -17,7 +17,7 @@ from importlib.resources.abc import Traversable
 from typing import Any
 
 from gateway import VERSION, clock, relay
-from gateway.config import Client, Config, Municipality
+from gateway.config import Config, Municipality
 from gateway.config import parse as parse_config
 from gateway.evidence.checkpoint import origin_of
 from gateway.extract.mime import MimeExtractor
@@ -43,6 +43,7 @@ from gateway.net.dns import ValidatingResolver
 from gateway.net.smtp import SmtpDialer
 from gateway.net.tls import client_context
 from gateway.net.transaction import Timeouts
+from gateway.parties import Client
 from gateway.partnerfile import Change
 from gateway.policy.classify import classify
 from gateway.policy.rulebook import Policy, build

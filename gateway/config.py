@@ -9,29 +9,31 @@ import dataclasses
 import datetime
 import enum
 import hashlib
-import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from gateway.limits import Limits, parse_limits
-from gateway.model.address import AddressError, Domain, Mailbox
+from gateway.model.address import Domain, Mailbox
 from gateway.model.assurance import Assurance
 from gateway.model.destination import Pin
 from gateway.model.errors import ConfigError
-from gateway.model.ids import ClientId, Digest, MunicipalityId
+from gateway.model.ids import Digest, MunicipalityId
 from gateway.model.partner import Requires, Route, RouteMethod
+from gateway.parties import Client, Listener, parse_client, parse_listener
+from gateway.services import Malware, Metrics, parse_malware, parse_metrics
 from gateway.table import Table
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_MAX_PORT = 65535
-
-
-class ListenerTls(enum.Enum):
-    """How TLS starts on a listener."""
-
-    STARTTLS = "starttls"
-    IMPLICIT = "implicit"
+from gateway.values import (
+    MAX_PORT,
+    Network,
+    domain_of,
+    domains_of,
+    is_loopback,
+    mailbox_of,
+    maybe_mailbox,
+    network_of,
+    port_of,
+)
 
 
 class OnUnreadable(enum.Enum):
@@ -46,19 +48,6 @@ class Mixed(enum.Enum):
 
     SPLIT = "split"
     REFUSE_ALL = "refuse-all"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Listener:
-    """One address that mail servers connect to."""
-
-    address: str
-    port: int
-    tls: ListenerTls
-    certificate: str
-    key: str
-    client_ca: str | None
-    require_tls: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,6 +90,7 @@ class Municipality:
     route: Route  # to its own mail server: notices, and row 3
     notices_from: Mailbox
     notices_to: Mailbox | None
+    unattended: frozenset[Mailbox]  # nobody reads them: notices go to `notices_to` (R8)
     unreadable: OnUnreadable
     unreadable_authenticated: bool  # row 5b is used; false: always as `unreadable`
     mixed: Mixed
@@ -108,19 +98,6 @@ class Municipality:
     alternative_person: tuple[str, str] | None  # nl, en (R23)
     alternative_unknown: tuple[str, str] | None
     page: str | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Client:
-    """A mail server or device that may hand over mail for one municipality."""
-
-    id: ClientId
-    municipality: MunicipalityId
-    sender_domains: frozenset[Domain]
-    networks: tuple[Network, ...]
-    user: str | None
-    password_file: str | None  # holds one argon2id hash
-    certificate_sha256: frozenset[str]  # of the DER certificate
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,6 +118,8 @@ class Config:
     clock: Clock
     municipalities: Mapping[MunicipalityId, Municipality]
     clients: tuple[Client, ...]
+    malware: Malware | None
+    metrics: Metrics | None
     digest: Digest  # SHA-256 of the text
     text: str = dataclasses.field(repr=False)
 
@@ -164,21 +143,24 @@ def parse(text: str) -> Config:
     municipalities = {owner.id: owner for owner in owners}
     if len(municipalities) != len(owners):
         raise ConfigError("municipality.id", "stands there twice", "give each its own")
+    owned = {owner.id: owner.sender_domains for owner in owners}
     config = Config(
-        hostname=_domain(gateway, "hostname", gateway.take("hostname", str)),
+        hostname=domain_of(gateway, "hostname", gateway.take("hostname", str)),
         workers=gateway.positive("workers", 2),
         state_dir=state_dir,
         store_url=store.take("url", str, f"sqlite:///{state_dir}/ketenmail.db"),
         key_dir=keys.take("directory", str),
         master_key=keys.take("master_key_file", str),
         policy_dir=gateway.maybe("policy_dir", str),
-        listeners=tuple(map(_listener, root.tables("listener"))),
+        listeners=tuple(map(parse_listener, root.tables("listener"))),
         limits=parse_limits(root.table("limits")),
         dns=_dns(root.table("dns")),
         allow_ranges=_allow_ranges(root.table("net")),
         clock=_clock(root.table("queue")),
         municipalities=municipalities,
-        clients=tuple(_client(t, municipalities) for t in root.tables("client")),
+        malware=parse_malware(root.table("malware")),
+        metrics=parse_metrics(root.table("metrics")),
+        clients=tuple(parse_client(t, owned) for t in root.tables("client")),
         digest=Digest(hashlib.sha256(text.encode()).hexdigest()),
         text=text,
     )
@@ -188,66 +170,17 @@ def parse(text: str) -> Config:
     return config
 
 
-def _domain(table: Table, key: str, text: str) -> Domain:
-    try:
-        return Domain.parse(text)
-    except AddressError as error:
-        remedy = "write a full domain name"
-        raise ConfigError(table.place(key), str(error), remedy) from error
-
-
-def _domains(table: Table, key: str) -> frozenset[Domain]:
-    return frozenset(_domain(table, key, text) for text in table.texts(key))
-
-
-def _mailbox(table: Table, key: str, text: str) -> Mailbox:
-    try:
-        return Mailbox.parse(text)
-    except AddressError as error:
-        remedy = "write one plain mail address"
-        raise ConfigError(table.place(key), str(error), remedy) from error
-
-
-def _network(place: str, text: str) -> Network:
-    try:
-        return ipaddress.ip_network(text)
-    except ValueError as error:
-        raise ConfigError(place, str(error), "write e.g. 10.1.2.0/24") from error
-
-
-def _port(table: Table, key: str, default: int | None = None) -> int:
-    port = table.take(key, int, default)
-    if not 0 < port <= _MAX_PORT:
-        raise ConfigError(table.place(key), "is no port", "write 1 to 65535")
-    return port
-
-
-def _listener(table: Table) -> Listener:
-    tls = table.choice("tls", ListenerTls)
-    listener = Listener(
-        address=table.take("address", str, "127.0.0.1"),
-        port=_port(table, "port"),
-        tls=tls,
-        certificate=table.take("certificate", str),
-        key=table.take("key", str),
-        client_ca=table.maybe("client_ca", str),
-        require_tls=table.take("require_tls", bool, default=True),
-    )
-    table.finish()
-    return listener
-
-
 def _dns(table: Table) -> Dns:
     standard = Dns()
     dns = Dns(
         resolver=table.take("resolver", str, standard.resolver),
-        port=_port(table, "port", standard.port),
+        port=port_of(table, "port", standard.port),
         timeout_s=table.positive("timeout_s", standard.timeout_s),
         secure_name=table.take("secure_name", str, standard.secure_name),
         bogus_name=table.take("bogus_name", str, standard.bogus_name),
         self_test=table.take("self_test", bool, standard.self_test),
     )
-    if not _is_loopback(dns.resolver):
+    if not is_loopback(dns.resolver):
         raise ConfigError(
             "dns.resolver",
             "is not a loopback address, so its AD bit cannot be believed",
@@ -260,9 +193,9 @@ def _dns(table: Table) -> Dns:
 def _allow_ranges(table: Table) -> tuple[AllowRange, ...]:
     ranges = []
     for item in table.tables("allow_ranges"):
-        network = _network(item.place("range"), item.take("range", str))
+        network = network_of(item.place("range"), item.take("range", str))
         ports = item.take("ports", list)
-        if not ports or not all(type(p) is int and 0 < p <= _MAX_PORT for p in ports):
+        if not ports or not all(type(p) is int and 0 < p <= MAX_PORT for p in ports):
             raise ConfigError(item.place("ports"), "is no list of ports", "list ports")
         item.finish()
         ranges.append(AllowRange(network, frozenset(ports)))
@@ -318,10 +251,10 @@ def parse_route(place: str, value: Any) -> Route:
         method=method,
         least=Assurance[least.upper()],
         host=table.take("host", str) if fixed else None,
-        port=_port(table, "port", 25) if fixed else 25,
+        port=port_of(table, "port", 25) if fixed else 25,
         pins=_pins(table),
         requires=table.choice("requires", Requires, Requires.ANY),
-        vouched_hosts=_domains(table, "vouched_hosts"),
+        vouched_hosts=domains_of(table, "vouched_hosts"),
     )
     table.finish()
     if fixed and route.least is Assurance.AUTHENTICATED and not route.pins:
@@ -336,10 +269,13 @@ def _municipality(table: Table) -> Municipality:
         id=MunicipalityId(table.take("id", str)),
         name=table.take("name", str),
         oin=table.maybe("oin", str),
-        sender_domains=_domains(table, "sender_domains"),
+        sender_domains=domains_of(table, "sender_domains"),
         route=_own_route(table),
-        notices_from=_mailbox(table, "notices_from", table.take("notices_from", str)),
-        notices_to=_maybe_mailbox(table, "notices_to"),
+        notices_from=mailbox_of(table, "notices_from", table.take("notices_from", str)),
+        notices_to=maybe_mailbox(table, "notices_to"),
+        unattended=frozenset(
+            mailbox_of(table, "unattended", text) for text in table.texts("unattended")
+        ),
         unreadable=table.choice("unreadable", OnUnreadable, OnUnreadable.HOLD),
         unreadable_authenticated=table.take(
             "unreadable_authenticated", bool, default=True
@@ -356,32 +292,25 @@ def _municipality(table: Table) -> Municipality:
     if not municipality.sender_domains:
         place = table.place("sender_domains")
         raise ConfigError(place, "is empty", "list the domains it sends from")
+    if municipality.unattended and municipality.notices_to is None:
+        raise ConfigError(
+            table.place("notices_to"),
+            "is missing, and there are unattended mailboxes",
+            "name the mailbox that gets their notices",
+        )
     table.finish()
     return municipality
 
 
 def _own_route(table: Table) -> Route:
     route = parse_route(table.place("route"), table.take("route", dict))
-    if route.least is not Assurance.AUTHENTICATED and not _is_loopback(route.host):
+    if route.least is not Assurance.AUTHENTICATED and not is_loopback(route.host):
         raise ConfigError(
             table.place("route.least"),
             f"is {route.least.name.lower()} over a network",
             "set authenticated and a pin; less is possible on loopback only",
         )
     return route
-
-
-def _is_loopback(host: str | None) -> bool:
-    """Whether it is a loopback address itself; a name may point anywhere."""
-    try:
-        return host is not None and ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _maybe_mailbox(table: Table, key: str) -> Mailbox | None:
-    text = table.maybe(key, str)
-    return None if text is None else _mailbox(table, key, text)
 
 
 def _two_languages(table: Table, key: str) -> tuple[str, str] | None:
@@ -397,58 +326,6 @@ def _two_languages(table: Table, key: str) -> tuple[str, str] | None:
                 table.place(key), "is not ASCII or over 200 characters", "shorten it"
             )
     return pair
-
-
-def _client(
-    table: Table, municipalities: Mapping[MunicipalityId, Municipality]
-) -> Client:
-    owner = MunicipalityId(table.take("municipality", str))
-    if owner not in municipalities:
-        raise ConfigError(
-            table.place("municipality"),
-            f"names {owner!r}, which is not configured",
-            "add [[municipality]] or correct the id",
-        )
-    client = Client(
-        id=ClientId(table.take("id", str)),
-        municipality=owner,
-        sender_domains=_domains(table, "sender_domains")
-        or municipalities[owner].sender_domains,
-        networks=tuple(
-            _network(table.place("networks"), text) for text in table.texts("networks")
-        ),
-        user=table.maybe("user", str),
-        password_file=table.maybe("password_file", str),
-        certificate_sha256=frozenset(
-            text.lower().replace(":", "") for text in table.texts("certificate_sha256")
-        ),
-    )
-    table.finish()
-    _check_client(table, client, municipalities[owner])
-    return client
-
-
-def _check_client(table: Table, client: Client, owner: Municipality) -> None:
-    if (client.user is None) != (client.password_file is None):
-        raise ConfigError(
-            table.place("user"), "needs password_file, and vice versa", "set both"
-        )
-    if not (client.networks or client.user or client.certificate_sha256):
-        raise ConfigError(
-            table.place("networks"),
-            "and user and certificate_sha256 are all missing: nobody could be it",
-            "set at least one of them",
-        )
-    if any(network.prefixlen == 0 for network in client.networks):
-        raise ConfigError(
-            table.place("networks"), "is the whole internet", "list your mail servers"
-        )
-    if not client.sender_domains <= owner.sender_domains:
-        raise ConfigError(
-            table.place("sender_domains"),
-            "has a domain that is not the municipality's",
-            "add it to the municipality or remove it",
-        )
 
 
 def _check_whole(config: Config) -> None:

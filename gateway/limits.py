@@ -19,7 +19,10 @@ class Limits:
     sessions: int = 200  # a client has as many as are left free: at most half
     sessions_per_address: int = 50  # of a known client
     sessions_per_stranger: int = 10  # per address, until AUTH or TLS says who it is
-    messages_in_memory: int = 8  # of the greatest size, shared in the same way
+    memory_octets: int = 32 * 1024 * 1024  # of content that comes in; more goes to disk
+    handshakes_per_minute: int = 60  # of strangers at one address
+    open_jobs: int = 100_000  # from here on new mail is put off: 452
+    disk_free_octets: int = 256 * 1024 * 1024  # with less, too; the reserve is within
     idle_s: int = 300
     data_s: int = 1800
     data_octets_per_s: int = 100  # at least, in each window

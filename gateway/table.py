@@ -37,6 +37,11 @@ class Table:
             problem = f"is not TOML: {fault}"
             raise error(place or "file", problem, "correct it") from fault
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key is left to take."""
+        return not self._left
+
     def place(self, key: str) -> str:
         """Where a key stands, for an error."""
         return f"{self._place}.{key}" if self._place else key

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 from gateway import clock
 from gateway.cli import fault
 from gateway.cli.output import Speaker
-from gateway.config import Config, Listener, ListenerTls
+from gateway.config import Config
 from gateway.model.errors import ConfigError, TemporaryFailure
+from gateway.parties import Listener, ListenerTls
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate

@@ -10,8 +10,10 @@ import typer
 from gateway.cli import examination
 from gateway.cli.help import Verb, group
 from gateway.cli.output import DONE, NO, speaker_of
-from gateway.config import AllowRange, Client, Config, Listener, Municipality
+from gateway.config import AllowRange, Config, Municipality
 from gateway.model.partner import Route, RouteMethod
+from gateway.parties import Client, Listener
+from gateway.services import Malware
 
 Json = Annotated[bool, typer.Option("--json")]
 
@@ -98,11 +100,28 @@ def effective(config: Config) -> dict[str, Any]:
         },
         "municipality": [_municipality(m) for m in config.municipalities.values()],
         "client": [_client(item) for item in config.clients],
+        "malware": _malware(config.malware),
+        "metrics": None
+        if config.metrics is None
+        else dataclasses.asdict(config.metrics),
+    }
+
+
+def _malware(item: Malware | None) -> dict[str, Any] | None:
+    if item is None:
+        return None
+    return {
+        "clamd_socket": item.socket,
+        "clamd_port": item.port,
+        "clamd_address": item.address,
+        "timeout_s": item.timeout_s,
+        "down": item.down.value,
     }
 
 
 def _listener(item: Listener) -> dict[str, Any]:
-    return dataclasses.asdict(item) | {"tls": item.tls.value}
+    proxies = [str(network) for network in item.proxy_from]
+    return dataclasses.asdict(item) | {"tls": item.tls.value, "proxy_from": proxies}
 
 
 def _range(item: AllowRange) -> dict[str, Any]:
@@ -117,6 +136,7 @@ def _municipality(owner: Municipality) -> dict[str, Any]:
         "sender_domains": sorted(domain.name for domain in owner.sender_domains),
         "notices_from": str(owner.notices_from),
         "notices_to": None if owner.notices_to is None else str(owner.notices_to),
+        "unattended": sorted(map(str, owner.unattended)),
         "unreadable": owner.unreadable.value,
         "unreadable_authenticated": owner.unreadable_authenticated,
         "mixed": owner.mixed.value,
@@ -154,6 +174,10 @@ def _client(item: Client) -> dict[str, Any]:
         "user": item.user,
         "password_file": item.password_file,
         "certificate_sha256": sorted(item.certificate_sha256),
+        "certificate_names": sorted(name.name for name in item.certificate_names),
+        "tenant": None if item.tenant is None else dataclasses.asdict(item.tenant),
+        "mode": item.mode.value,
+        "foreign_from": item.foreign_from.value,
     }
 
 

@@ -14,11 +14,12 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from gateway.config import Client, Network
 from gateway.intake.password import Passwords
 from gateway.model.address import Domain, ReversePath
 from gateway.model.errors import ConfigError
 from gateway.model.peer import Identification
+from gateway.parties import Client
+from gateway.values import Network
 
 K = TypeVar("K")
 _VERIFICATIONS = 2  # at once: each takes 64 MiB and a core for tens of milliseconds

@@ -3,7 +3,7 @@
 import dataclasses
 import ssl
 
-from gateway.config import Config, Listener, ListenerTls
+from gateway.config import Config
 from gateway.intake.clients import ClientTable
 from gateway.intake.connection import Connection
 from gateway.intake.guesses import Guesses
@@ -12,6 +12,7 @@ from gateway.intake.places import Places
 from gateway.intake.room import Room
 from gateway.limits import Limits
 from gateway.model.address import Domain
+from gateway.parties import Listener, ListenerTls
 
 HANDSHAKE_S = 30.0
 
@@ -41,7 +42,7 @@ class Lobby:
         self.clients = clients
         self.handler = handler
         self.log = log
-        self.room = Room(limits.messages_in_memory * limits.size_octets)  # of octets
+        self.room = Room(limits.memory_octets)  # of octets
         self.places = Places(limits)
         self.guesses = Guesses()
         self.sessions: set[Connection] = set()

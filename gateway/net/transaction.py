@@ -74,8 +74,10 @@ class _Needs:
         """
         octets = parcel.octets
         paths = parcel.reverse_path + "".join(map(str, parcel.recipients))
-        in_memory = isinstance(octets, bytes)
-        plain = octets.isascii() if in_memory else parcel.body is Body.SEVEN_BIT
+        if isinstance(octets, bytes):
+            plain = octets.isascii()
+        else:
+            plain = parcel.body is Body.SEVEN_BIT
         return cls(
             eight_bit=not plain,
             smtputf8=parcel.smtputf8 and not (plain and paths.isascii()),

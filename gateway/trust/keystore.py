@@ -41,7 +41,7 @@ from cryptography.hazmat.primitives.keywrap import (
     aes_key_wrap,
 )
 
-from gateway import clock, config
+from gateway import clock, parties
 from gateway.model.errors import ConfigError, TemporaryFailure
 from gateway.model.ids import MunicipalityId
 from gateway.ports import CheckpointSigner
@@ -164,7 +164,7 @@ class KeyStore:
         seed = self._unseal(sealed, f"log {origin}", path.name)
         return _Signer(origin, Ed25519PrivateKey.from_private_bytes(seed))
 
-    def server_context(self, listener: config.Listener) -> ssl.SSLContext:
+    def server_context(self, listener: parties.Listener) -> ssl.SSLContext:
         """The TLS context of a listener, read anew at each call.
 
         TLS 1.2 and 1.3 with forward secrecy and AEAD only. With `client_ca` a client

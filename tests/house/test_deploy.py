@@ -50,12 +50,14 @@ def test_the_example_keeps_keys_apart_from_state():
 
 
 def test_every_setting_commented_out_is_one_that_exists():
-    text = re.sub(r"^# (?=\[\[|\w+ = )", "", read("gateway.toml"), flags=re.M)
+    text = re.sub(r"^# (?=\[|\w+ = )", "", read("gateway.toml"), flags=re.M)
     digest = "<SHA-256 of the client's certificate in DER>"
     settings = config.parse(text.replace(digest, "ab" * 32))
     assert len(settings.listeners) == 2
     assert len(settings.allow_ranges) == 1
     assert settings.clients[0].user == "scanner"
+    assert settings.malware is not None
+    assert settings.metrics is not None
 
 
 def test_the_example_partners_are_partners():

@@ -16,8 +16,9 @@ from gateway import app
 from gateway.cli import examination, mail, setup
 from gateway.cli.output import Refusal, Speaker, written_whole
 from gateway.cli.partners import check_regimes
-from gateway.config import ListenerTls, parse
+from gateway.config import parse
 from gateway.model.errors import RegistryError
+from gateway.parties import ListenerTls
 from gateway.partnerfile import parse_partner_file
 from gateway.store.evidence import SqlEvidence
 from gateway.store.migrate import migrate

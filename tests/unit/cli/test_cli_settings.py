@@ -40,6 +40,7 @@ tls = "implicit"
 certificate = "/c"
 key = "/k"
 client_ca = "/ca"
+proxy_from = ["10.9.0.0/30"]
 require_tls = false
 [[listener]]
 port = 25
@@ -53,6 +54,7 @@ oin = "00000001000000000000"
 sender_domains = ["gem.example", "a.example"]
 notices_from = "gw@gem.example"
 notices_to = "desk@gem.example"
+unattended = ["noreply@gem.example"]
 unreadable = "refuse"
 unreadable_authenticated = false
 mixed = "refuse-all"
@@ -86,9 +88,20 @@ networks = ["10.0.0.0/24", "2001:db8::/32"]
 user = "scanner"
 password_file = "/p"
 certificate_sha256 = ["{"cd" * 32}"]
+[malware]
+clamd_port = 3310
+clamd_address = "::1"
+timeout_s = 9
+down = "accept"
+[metrics]
+port = 9464
 [[client]]
 id = "mta2"
 municipality = "other"
+certificate_names = ["mail.protection.outlook.example"]
+tenant = { header = "X-Tenant", value = "a-b-c" }
+mode = "shadow"
+foreign_from = "none-only"
 networks = ["10.0.1.0/24"]
 """
 

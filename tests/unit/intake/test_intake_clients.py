@@ -9,12 +9,12 @@ import threading
 import argon2
 import pytest
 
-from gateway.config import Client
 from gateway.intake.clients import ClientTable
 from gateway.intake.password import Passwords
 from gateway.model.address import Domain
 from gateway.model.errors import ConfigError
 from gateway.model.peer import Identification
+from gateway.parties import Client
 from tests import certs
 from tests.unit.intake.intake_desk import (
     CA,

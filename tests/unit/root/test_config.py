@@ -2,10 +2,11 @@
 
 import pytest
 
-from gateway.config import ListenerTls, parse
+from gateway.config import parse
 from gateway.model.assurance import Assurance
 from gateway.model.errors import ConfigError
 from gateway.model.ids import MunicipalityId
+from gateway.parties import ListenerTls
 
 GOOD = """
 [gateway]
@@ -72,6 +73,37 @@ def test_a_good_file_gives_frozen_values_with_defaults():
         ("[dns]", "[limits]\nline_octets = 997\n[dns]", "limits.line_octets"),
         ("[dns]", "[limits]\nline_octets = 65537\n[dns]", "limits.line_octets"),
         ("[dns]", "[limits]\nsize_octets = 0\n[dns]", "limits.size_octets"),
+        ("[dns]", '[malware]\ndown = "refuse"\n[dns]', "malware.clamd_port"),
+        (
+            "[dns]",
+            '[malware]\nclamd_port = 3310\nclamd_address = "10.1.1.1"\n[dns]',
+            "malware.clamd_address",
+        ),
+        (
+            "[dns]",
+            '[metrics]\nport = 9464\naddress = "0.0.0.0"\n[dns]',
+            "metrics.address",
+        ),
+        (
+            'notices_from = "gw@gem.example"',
+            'notices_from = "gw@gem.example"\nunattended = ["a@gem.example"]',
+            "municipality[1].notices_to",
+        ),
+        (
+            'networks = ["10.0.0.0/24"]',
+            'networks = ["10.0.0.0/24"]\ntenant = { header = "X-T", value = "1" }',
+            "client[1].tenant",
+        ),
+        (
+            'networks = ["10.0.0.0/24"]',
+            'certificate_names = ["a.nl"]\ntenant = { header = "X:T", value = "1" }',
+            "client[1].tenant.header",
+        ),
+        (
+            'networks = ["10.0.0.0/24"]',
+            'networks = ["10.0.0.0/24"]\nmode = "off"',
+            "client[1].mode",
+        ),
         ("ports = [25]", "ports = []", "net.allow_ranges[1].ports"),
         ('"127.0.0.0/8"', '"127.0.0.1/8"', "net.allow_ranges[1].range"),
         ("port = 587", "port = 0", "listener[1].port"),

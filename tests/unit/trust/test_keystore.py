@@ -10,10 +10,10 @@ import threading
 
 import pytest
 
-from gateway.config import Listener, ListenerTls
 from gateway.evidence.checkpoint import Checkpoint, parse_key, sign_note, verify_note
 from gateway.model.errors import ConfigError, TemporaryFailure
 from gateway.model.ids import MunicipalityId
+from gateway.parties import Listener, ListenerTls
 from gateway.trust.keystore import EPOCH, KeyStore
 from tests import certs
 from tests.peers import presence
