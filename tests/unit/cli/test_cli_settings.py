@@ -99,7 +99,7 @@ port = 9464
 id = "mta2"
 municipality = "other"
 certificate_names = ["mail.protection.outlook.example"]
-tenant = { header = "X-Tenant", value = "a-b-c" }
+tenant = {{ header = "X-Tenant", value = "a-b-c" }}
 mode = "shadow"
 foreign_from = "none-only"
 networks = ["10.0.1.0/24"]
