@@ -24,8 +24,8 @@ import time
 from sqlalchemy import insert
 
 from gateway.store import engine, tables
-from gateway.store.content import SpoolDirectory
 from gateway.store.migrate import migrate
+from gateway.store.spoolfile import SpoolDirectory
 from gateway.store.work import Setting, Store
 
 MODES = ("turn", "busy", "socket")

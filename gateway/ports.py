@@ -29,6 +29,21 @@ from gateway.model.octets import Octets
 from gateway.model.partner import Partner, Route
 from gateway.model.record import Record
 from gateway.model.reply import HopFacts, Outcome
+from gateway.model.scan import Scan
+
+
+class Scanner(Protocol):
+    """Looks for malware before anything else reads the message (R18)."""
+
+    async def scan(self, octets: Octets) -> Scan:
+        """Say what is in it; what was not scanned to its end is never clean.
+
+        Never raises for a scanner that is away or faulty: that is a value.
+
+        Raises:
+            TemporaryFailure: When the octets cannot be read.
+        """
+        ...
 
 
 class Extractor(Protocol):
@@ -132,6 +147,44 @@ class Dialer(Protocol):
         ...
 
 
+class Draft(Protocol):
+    """A large message on its way in: its octets are sealed on the disk as they come."""
+
+    async def write(self, octets: bytes) -> None:
+        """Append octets.
+
+        Raises:
+            StoreFull: No room; the draft is to be discarded.
+            TemporaryFailure: They are not kept; the same.
+        """
+        ...
+
+    async def finish(self, head: bytes) -> Octets:
+        """All of it, readable until it is discarded, and fit to be saved in a unit.
+
+        Args:
+            head: Its beginning, see `model.octets.head_of`.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Forget it, unless a unit has taken it over; safe at any time, and twice."""
+        ...
+
+
+class Drafts(Protocol):
+    """Where large messages wait while they come in."""
+
+    async def begin(self, message: MessageId, municipality: MunicipalityId) -> Draft:
+        """Begin a message.
+
+        Raises:
+            StoreFull: No room.
+            TemporaryFailure: It cannot be kept.
+        """
+        ...
+
+
 class SpoolWriter(Protocol):
     """Octets of messages, encrypted; part of a transaction."""
 
@@ -230,6 +283,7 @@ class Ports:
     work: Callable[[], AbstractAsyncContextManager[Work]]
     new_id: Callable[[], str]
     now: Callable[[], datetime.datetime]
+    scanner: Scanner | None = None  # None: none is set up
 
 
 class KeyWrapper(Protocol):
@@ -276,6 +330,8 @@ __all__ = [
     "Classifier",
     "CommitIntent",
     "Dialer",
+    "Draft",
+    "Drafts",
     "EvidenceWriter",
     "Extractor",
     "Facts",
@@ -286,6 +342,7 @@ __all__ = [
     "QueueWriter",
     "RecipientFacts",
     "Resolver",
+    "Scanner",
     "Spool",
     "SpoolWriter",
     "Work",

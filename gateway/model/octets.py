@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 CHUNK_OCTETS = 64 * 1024
+# Over what a header can be: 256 KiB that intake accepts, and our own field.
+HEAD_OCTETS = 320 * 1024
 
 
 class Kept(Protocol):

@@ -64,21 +64,49 @@ def unseal(plain_key: bytes, name: bytes, sealed: bytes) -> bytes:
         raise TemporaryFailure("store: a sealed row does not open") from error
 
 
-def seal_chunks(key: Key, name: bytes, octets: bytes) -> Iterator[bytes]:
-    """Seal content; each chunk is 64 KiB and a tag, the last may be shorter.
+class Sealer:
+    """Seals content that comes in pieces; each chunk is 64 KiB and a tag.
 
-    Args:
-        key: A fresh key, for this content only.
-        name: The label of the message.
-        octets: The content; may be empty, and then is one empty last chunk.
+    The last chunk may be shorter; content without any octet is one empty chunk.
     """
-    cipher = AESGCM(key.plain)
-    view = memoryview(octets)
-    count = max(1, -(-len(octets) // CHUNK_OCTETS))
-    for index in range(count):
-        chunk = view[index * CHUNK_OCTETS : (index + 1) * CHUNK_OCTETS]
-        nonce, data = _of_chunk(name, index, index == count - 1)
-        yield cipher.encrypt(nonce, chunk, data)
+
+    def __init__(self, key: Key, name: bytes) -> None:
+        """Begin.
+
+        Args:
+            key: A fresh key, for this content only.
+            name: The label of the message.
+        """
+        self._cipher = AESGCM(key.plain)
+        self._name = name
+        self._index = 0
+        self._rest = b""
+
+    def add(self, octets: bytes) -> Iterator[bytes]:
+        """Take a piece; the chunks that are complete, and certainly not the last."""
+        view = memoryview(self._rest + octets if self._rest else octets)
+        at = 0
+        while len(view) - at > CHUNK_OCTETS:
+            yield self._seal(view[at : at + CHUNK_OCTETS], last=False)
+            at += CHUNK_OCTETS
+        self._rest = bytes(view[at:])
+
+    def finish(self) -> bytes:
+        """The last chunk."""
+        return self._seal(self._rest, last=True)
+
+    def _seal(self, chunk: bytes | memoryview, *, last: bool) -> bytes:
+        nonce, data = _of_chunk(self._name, self._index, last)
+        self._index += 1
+        return self._cipher.encrypt(nonce, chunk, data)
+
+
+def seal_chunks(key: Key, name: bytes, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Seal content that is there already; see `Sealer`."""
+    sealer = Sealer(key, name)
+    for piece in pieces:
+        yield from sealer.add(piece)
+    yield sealer.finish()
 
 
 def open_chunks(

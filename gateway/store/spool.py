@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Iterator
 
 from sqlalchemy import bindparam, exists, select
 from sqlalchemy.engine import Connection
@@ -9,7 +10,9 @@ from sqlalchemy.engine import Connection
 from gateway.model.errors import TemporaryFailure
 from gateway.model.ids import MessageId
 from gateway.model.job import JobState
+from gateway.model.octets import HEAD_OCTETS, Octets
 from gateway.store import sealed
+from gateway.store.spoolfile import SealedFile, opened
 from gateway.store.tables import job, message
 from gateway.store.work import Store
 
@@ -42,20 +45,23 @@ class SqlSpool:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def load(self, message: MessageId) -> bytes:
+    async def load(self, message: MessageId) -> Octets:
         """The octets exactly as saved; see ports.Spool."""
         return await self._store.read(
             lambda connection: self._load(connection, message)
         )
 
-    def _load(self, connection: Connection, of: MessageId) -> bytes:
+    def _load(self, connection: Connection, of: MessageId) -> Octets:
         row = connection.execute(_LOAD, {"of": of}).one_or_none()
         if row is None:
             raise TemporaryFailure("store: no such message")
         key = self._store.keys.unwrap(row.epoch, row.wrapped_key)
-        octets = self._store.directory.load(of) if row.content is None else row.content
         name = sealed.label("message", row.municipality, of)
-        chunks = sealed.split_chunks(octets)
+        if row.content is None:
+            path = self._store.directory.path(of)
+            head = _head(opened(path, name, key, row.size_octets))
+            return SealedFile(path, name, key, row.size_octets, head)
+        chunks = sealed.split_chunks(row.content)
         content = b"".join(sealed.open_chunks(key, name, chunks))
         if len(content) != row.size_octets:
             raise TemporaryFailure("store: content has another size than its row")
@@ -94,3 +100,13 @@ class SqlSpool:
         with self._store.reading() as connection:
             rows = connection.execute(_FILED).scalars().all()
         return {self._store.directory.path(MessageId(of)): MessageId(of) for of in rows}
+
+
+def _head(chunks: Iterator[bytes]) -> bytes:
+    """The first chunks, as many as may have the header in them; or all there are."""
+    head = bytearray()
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= HEAD_OCTETS:
+            break
+    return bytes(head)

@@ -27,8 +27,11 @@ from gateway.model.classification import Level
 from gateway.model.errors import ConfigError, LeaseLost, StoreFull, TemporaryFailure
 from gateway.model.ids import JobId, MessageId, MunicipalityId
 from gateway.model.job import Job, JobState
+from gateway.model.octets import Octets
 from gateway.model.record import Accepted, JobRecord, Record
 from gateway.store import codec, content, engine, sealed, tables
+from gateway.store.draft import Drafts
+from gateway.store.spoolfile import Drafted, SpoolDirectory
 from gateway.store.writer import (
     Operation,
     Probe,
@@ -82,7 +85,7 @@ class Store:
         self,
         engines: tuple[Engine, Engine],
         turn: engine.Turn | None,
-        directory: content.SpoolDirectory,
+        directory: SpoolDirectory,
         keys: ports.KeyWrapper,
         setting: Setting,
     ) -> None:
@@ -97,6 +100,7 @@ class Store:
             _READERS, thread_name_prefix="store-reader"
         )
         self._writer = Writer(self._writing, turn, setting.probe)
+        self.drafts = Drafts(directory, keys, setting.reserve_octets, self._saw)
 
     @classmethod
     def open(
@@ -132,7 +136,7 @@ class Store:
                 raise ConfigError(
                     "store.url", "has another schema", "run: ketenmail init"
                 )
-            directory = content.SpoolDirectory(pathlib.Path(state_dir) / "spool", probe)
+            directory = SpoolDirectory(pathlib.Path(state_dir) / "spool", probe)
             turn = engine.Turn(path)
         except (OSError, SQLAlchemyError) as error:
             raise ConfigError(
@@ -142,6 +146,7 @@ class Store:
 
     def close(self) -> None:
         """Write what waits, then let go of everything."""
+        self.drafts.close()
         self._writer.close()
         self._readers.shutdown()
         self._reading.dispose()
@@ -153,6 +158,15 @@ class Store:
     def is_broken(self) -> bool:
         """Whether an I/O error was seen: the process is to end (G-01)."""
         return self._broken or self._writer.broken
+
+    def _saw(self, error: BaseException) -> None:
+        """Look at an error of the disk (G-01)."""
+        self._broken = self._broken or is_disk_failure(error)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Units that wait to be written, and how many were done since the start."""
+        return self._writer.progress
 
     @contextlib.asynccontextmanager
     async def work(self) -> AsyncIterator[ports.Work]:
@@ -188,7 +202,7 @@ class Store:
         settle: Settle,
     ) -> None:
         """Write a unit with its content; see `Writer.submit`."""
-        size = sum(len(each.octets) for each in contents)
+        size = sum(each.size_octets for each in contents)
         if not any(each.is_filed for each in contents):
             await self._writer.submit(operations, size, [settle])
             return
@@ -209,7 +223,7 @@ class Store:
         try:
             files = await asyncio.to_thread(content.save_all, self.directory, contents)
         except Exception as error:
-            self._broken = is_disk_failure(error)
+            self._saw(error)
             raise failure(error) from error
         settles = [settle, *(file.settle for file in files)]
         await self._writer.submit(operations, settle=settles)
@@ -273,7 +287,7 @@ class SqlWork:
         """Refuse new mail while there still is room for what must be written (G-15)."""
         if not self.contents or self.settles_jobs:
             return
-        needed = 2 * sum(len(each.octets) for each in self.contents)
+        needed = 2 * sum(each.octets_to_write for each in self.contents)
         if (
             self.store.directory.free_octets()
             < needed + self.store.setting.reserve_octets
@@ -323,9 +337,12 @@ class _SpoolNotes:
         self._unit = unit
 
     async def save(
-        self, message: MessageId, municipality: MunicipalityId, octets: bytes
+        self, message: MessageId, municipality: MunicipalityId, octets: Octets
     ) -> None:
-        key = sealed.Key.fresh(self._unit.store.keys, municipality, sealed.CONTENT)
+        if isinstance(octets, Drafted):  # sealed already, under a key of its own
+            key = octets.key
+        else:
+            key = sealed.Key.fresh(self._unit.store.keys, municipality, sealed.CONTENT)
         self._unit.contents.append(content.Content(message, municipality, octets, key))
 
     async def discard(self, message: MessageId) -> None:
@@ -396,7 +413,7 @@ def _discard(
 
 
 def _remove(
-    directory: content.SpoolDirectory, gone: list[MessageId], committed: bool | None
+    directory: SpoolDirectory, gone: list[MessageId], committed: bool | None
 ) -> None:
     """After the commit: remove the spool files of discarded messages."""
     if committed:

@@ -8,6 +8,7 @@ import pytest
 from gateway.model.errors import TemporaryFailure
 from gateway.model.ids import MessageId
 from gateway.model.job import JobState
+from gateway.model.octets import whole_of
 from tests.contract.store_bed import NOW, OWNER, SECOND, make_job, make_octets
 
 KIB = 1024
@@ -26,7 +27,7 @@ class SpoolContract:
 
         await save(store, "m", octets)
 
-        assert octets == await spool.load(MessageId("m"))
+        assert octets == whole_of(await spool.load(MessageId("m")))
 
     async def test_an_unknown_message_is_a_fault_of_ours(self, spool):
         with pytest.raises(TemporaryFailure):
@@ -52,7 +53,7 @@ class SpoolContract:
         with pytest.raises(TemporaryFailure):
             await save(store, "m", make_octets(size))
 
-        assert first == await spool.load(MessageId("m"))
+        assert first == whole_of(await spool.load(MessageId("m")))
 
     async def test_octets_stay_while_another_job_of_the_message_is_open(
         self, store, queue, spool
@@ -99,4 +100,4 @@ class SpoolContract:
         await asyncio.gather(*(save(store, n, o) for n, o in contents.items()))
 
         for name, octets in contents.items():
-            assert octets == await spool.load(MessageId(name))
+            assert octets == whole_of(await spool.load(MessageId(name)))

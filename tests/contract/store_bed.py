@@ -95,6 +95,11 @@ def make_accepted(name: str, message: str, **changes) -> Accepted:
         findings=(),
         unreadable=(),
         removed=(),
+        scanned="clean",
+        malware=None,
+        foreign_author=False,
+        requiretls=False,
+        envid=None,
         recipients=(
             (
                 ("address", f"{CANARY_LOCAL}@{CANARY_DOMAIN}"),

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from gateway.model.errors import LeaseLost, StoreFull, TemporaryFailure
 from gateway.model.ids import MessageId
 from gateway.model.job import JobState
+from gateway.model.octets import whole_of
 from gateway.store import tables, writer
 from gateway.store.evidence import SqlEvidence
 from gateway.store.queue import SqlQueue
@@ -107,7 +108,7 @@ async def test_a_write_that_fails_before_it_persists_leaves_nothing_and_can_be_r
     assert spool_files(bed) == []
     await accept(store, "1", octets)
     assert await rows(store) == (1, 1, 2)
-    assert octets == await SqlSpool(store).load(MessageId("m-1"))
+    assert octets == whole_of(await SqlSpool(store).load(MessageId("m-1")))
 
 
 @pytest.mark.parametrize("error", FAULTS, ids=str)
@@ -120,7 +121,7 @@ async def test_a_commit_that_persists_and_fails_all_the_same_counts_as_done(
     await accept(store, "1", octets)
 
     assert await rows(store) == (1, 1, 2)
-    assert octets == await SqlSpool(store).load(MessageId("m-1"))
+    assert octets == whole_of(await SqlSpool(store).load(MessageId("m-1")))
 
 
 async def test_a_commit_whose_outcome_nobody_can_see_fails_and_loses_nothing(
@@ -134,7 +135,7 @@ async def test_a_commit_whose_outcome_nobody_can_see_fails_and_loses_nothing(
         await accept(store, "1", octets)
 
     # It was there all the same: the worst is a message that its sender sends again.
-    assert octets == await SqlSpool(store).load(MessageId("m-1"))
+    assert octets == whole_of(await SqlSpool(store).load(MessageId("m-1")))
     assert (await SqlSpool(store).reconcile()).removed == 0
 
 
@@ -357,7 +358,7 @@ async def check_whole(bed, begun, done):
         records = await evidence.records_of_message(message)
         assert (len(jobs), len(records)) in {(0, 0), (1, 2)}
         if jobs:
-            octets = await spool.load(message)
+            octets = whole_of(await spool.load(message))
             assert octets.startswith(CANARY_BODY)
             assert octets.endswith(CANARY_BODY)
             there.add(name)

@@ -7,8 +7,9 @@ import pytest
 from gateway.model.errors import StoreFull, TemporaryFailure
 from gateway.model.ids import MessageId
 from gateway.model.job import JobState
+from gateway.model.octets import whole_of
 from gateway.store import tables
-from gateway.store.content import SpoolDirectory
+from gateway.store.spoolfile import SpoolDirectory
 from tests.contract.store_bed import (
     NOW,
     OWNER,
@@ -54,7 +55,7 @@ async def test_a_spool_file_stays_when_the_discarding_unit_failed(bed, store, sp
             await work.spool.discard(MessageId("m"))
             await work.spool.save(MessageId("m"), OWNER, b"")
 
-    assert octets == await spool.load(MessageId("m"))
+    assert octets == whole_of(await spool.load(MessageId("m")))
 
 
 async def test_the_start_removes_files_that_no_row_points_to(bed, store, spool):
@@ -100,7 +101,7 @@ async def test_a_file_whose_unit_is_under_way_is_left_alone(bed):
     await saving
 
     assert found.removed == 0
-    assert octets == await SqlSpool(store).load(MessageId("m-1"))
+    assert octets == whole_of(await SqlSpool(store).load(MessageId("m-1")))
 
 
 async def test_a_caller_cancelled_while_its_file_is_written_leaves_all_of_it(bed):
@@ -125,7 +126,7 @@ async def test_a_caller_cancelled_while_its_file_is_written_leaves_all_of_it(bed
     go_on.set()
     await asyncio.gather(*store._tasks)
 
-    assert octets == await SqlSpool(store).load(MessageId("m-1"))
+    assert octets == whole_of(await SqlSpool(store).load(MessageId("m-1")))
     assert len(await SqlQueue(store).jobs_of_message(MessageId("m-1"))) == 1
 
 
