@@ -5,10 +5,14 @@ parent is gone. A store that saw an I/O error ends its process (G-01).
 """
 
 import asyncio
+import contextlib
+import dataclasses
+import functools
+import pathlib
 import signal
 from collections.abc import Awaitable, Callable
 
-from gateway import clock, relay, telemetry, worker
+from gateway import clock, metrics, relay, telemetry, worker
 from gateway.app import (
     Installation,
     config_loaded,
@@ -20,14 +24,21 @@ from gateway.config import Config
 from gateway.intake.clients import ClientTable
 from gateway.intake.handler import Handler
 from gateway.intake.server import Intake, listen
-from gateway.model.errors import ConfigError, GatewayError
+from gateway.intake.turns import Turns
+from gateway.model.errors import ConfigError, GatewayError, StoreFull
 from gateway.model.message import Message
 from gateway.model.peer import Peer
 from gateway.model.reply import Reply
+from gateway.net import tls
+from gateway.pressure import EVERY_S, Pressure
+from gateway.shadow import watch
 from gateway.store.evidence import SqlEvidence
+from gateway.store.gauges import SqlGauges
 from gateway.store.queue import SqlQueue
+from gateway.store.shadow import SqlShadow
 from gateway.store.spool import SqlSpool
 from gateway.store.work import Store
+from gateway.trust import keystore, selftest
 
 _INTEGRATE_AT_ONCE = 2000
 _DRAIN_S = 25.0
@@ -36,42 +47,93 @@ _DRAIN_S = 25.0
 async def _open_intake(
     installation: Installation,
     house: relay.House,
+    watched: "Watched",
     wake: Callable[[], None],
     log: worker.Log,
 ) -> Intake:
     config = installation.config
+    tallies = SqlShadow(installation.store)
 
     async def receive(message: Message, peer: Peer) -> Reply:
+        began = asyncio.get_running_loop().time()
+        try:
+            return await decide(message, peer)
+        finally:
+            watched.row.received(asyncio.get_running_loop().time() - began)
+
+    async def decide(message: Message, peer: Peer) -> Reply:
+        if watched.pressure.reason is not None:  # since MAIL
+            raise StoreFull("store: a water mark is passed")
+        if peer.shadow:
+            reply = await watch.receive(message, peer, house, tallies)
+            log("message-counted", message=message.id, client=peer.client)
+            return reply
         reply = await relay.receive(message, peer, house)
         event = "message-accepted" if reply.code < 300 else "message-refused"  # noqa: PLR2004
         log(event, message=message.id, client=peer.client, code=reply.enhanced)
         wake()
         return reply
 
-    handler = Handler(config.hostname, receive, clock.new_id, clock.now, log)
+    handler = Handler(
+        config.hostname,
+        receive,
+        clock.new_id,
+        clock.now,
+        log,
+        installation.store.drafts,
+        Turns(pathlib.Path(config.state_dir) / "large.lock"),
+    )
     clients = ClientTable(config.clients, load_hashes(config.clients))
     contexts = [installation.keys.server_context(item) for item in config.listeners]
-    return await listen(config, contexts, clients, handler, log)
+    intake = await listen(config, contexts, clients, handler, log)
+    intake.pressure = lambda: watched.pressure.reason
+    return intake
 
 
-async def serve_mail(config: Config, name: str, stopping: asyncio.Event) -> int:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Watched:
+    """What a mail worker knows of its own state, and where it shows that."""
+
+    pressure: Pressure
+    row: metrics.Row
+
+    async def show(self, intake: Intake) -> None:
+        """Keep the row up to date, until cancelled."""
+        while True:
+            sessions, held = len(intake.sessions), intake.room.held
+            self.row.show(sessions, held, self.pressure.marks)
+            await asyncio.sleep(EVERY_S)
+
+
+async def serve_mail(
+    config: Config, name: str, stopping: asyncio.Event, board: metrics.Board
+) -> int:
     """One mail worker: intake and delivery in one event loop, until `stopping`."""
-    log = telemetry.make_log(worker=name)
+    row = board.row(name)
+    row.leave()
+    log = telemetry.make_log(row.count, worker=name)
     installation = Installation.open(config)
     try:
-        house = make_house(installation)
+        house = make_house(installation, log)
+        watched = Watched(
+            Pressure(SqlGauges(installation.store), config.limits, log), row
+        )
+        await watched.pressure.look()  # before the first client
         owner = f"{name}/{clock.new_id()}"
         loop = worker.DeliveryLoop(house, owner, log)
-        intake = await _open_intake(installation, house, loop.wake, log)
+        intake = await _open_intake(installation, house, watched, loop.wake, log)
+        watching = asyncio.gather(watched.pressure.run(), watched.show(intake))
         delivering = asyncio.create_task(loop.run())
         log("worker-started")
         await _until_stop_or_broken(installation.store, stopping)
         # Side by side: one after the other would outlast the supervisor's patience.
         await asyncio.gather(intake.stop(_DRAIN_S), loop.stop(_DRAIN_S))
         await delivering
+        watching.cancel()
         log("worker-stopped")
         return 3 if installation.store.is_broken else 0
     finally:
+        row.leave()
         installation.close()
 
 
@@ -125,10 +187,39 @@ class _Sequencing:
         return await self._spool.sweep()
 
 
-async def sequence(config: Config, name: str, stopping: asyncio.Event) -> int:
-    """The sequencer: says what was loaded, then integrates and signs until the end."""
-    log = telemetry.make_log(worker=name)
+async def _open_door(
+    installation: Installation, board: metrics.Board, log: worker.Log
+) -> asyncio.Server | None:
+    """Show figures, where the settings say so; evidence never waits for a port."""
+    gauges, settings = SqlGauges(installation.store), installation.config.metrics
+
+    async def look() -> metrics.Now:
+        figures = free = None
+        with contextlib.suppress(GatewayError):
+            figures = await gauges.figures(clock.now())
+        with contextlib.suppress(OSError):
+            free = gauges.free_octets()
+        return metrics.Now(figures, free)
+
+    if settings is None:
+        return None
+    try:
+        return await metrics.Door(board, look).listen(settings)
+    except OSError as error:
+        log("metrics-unavailable", error=type(error).__name__)
+        return None
+
+
+async def sequence(
+    config: Config, name: str, stopping: asyncio.Event, board: metrics.Board
+) -> int:
+    """The sequencer: says what was loaded, then integrates and signs until the end.
+
+    It also shows the figures of all processes: there is one of it.
+    """
+    log = telemetry.make_log(board.row(name).count, worker=name)
     installation = Installation.open(config)
+    door = await _open_door(installation, board, log)
     try:
         reconciled = await SqlSpool(installation.store).reconcile()
         if reconciled.removed:
@@ -148,6 +239,8 @@ async def sequence(config: Config, name: str, stopping: asyncio.Event) -> int:
         log("worker-stopped")
         return 0
     finally:
+        if door is not None:
+            door.close()
         installation.close()
 
 
@@ -184,17 +277,30 @@ async def _end_reader(
     loop.remove_reader(parent)
 
 
-def processes(config: Config) -> list[tuple[str, Callable[[str, int], int]]]:
-    """The processes that `serve` supervises, by name."""
+def processes(
+    config: Config, board: metrics.Board
+) -> list[tuple[str, Callable[[str, int], int]]]:
+    """The processes that `serve` supervises, by name; all count on `board`."""
 
     def mail(name: str, parent: int) -> int:
-        return run_process(serve_mail, config, name, parent)
+        return run_process(
+            functools.partial(serve_mail, board=board), config, name, parent
+        )
 
     def sequencer(name: str, parent: int) -> int:
-        return run_process(sequence, config, name, parent)
+        return run_process(
+            functools.partial(sequence, board=board), config, name, parent
+        )
 
     named = [(f"mail-{n}", mail) for n in range(1, config.workers + 1)]
+    for name, _ in named:
+        board.row(name)  # before the sequencer is forked, which reads it
     return [("sequencer", sequencer), *named]
+
+
+def find_tls_weakness() -> str | None:
+    """What is weaker in our TLS, in or out, than we say; None: nothing (C-03, C-04)."""
+    return selftest.find_weakness(keystore.listener_context, tls.client_context)
 
 
 def check_start(config: Config) -> None:

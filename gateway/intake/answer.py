@@ -59,6 +59,7 @@ TOO_SLOW = _reply(421, "4.4.2", "Timeout, closing connection")
 
 FAULT = _reply(451, "4.3.0", "Local error, try again later")
 STORE_FULL = _reply(452, "4.3.1", "Insufficient storage, try again later")
+HANDSHAKE_LATER = _reply(454, "4.7.0", "TLS not available now, try again later")
 AUTH_LATER = _reply(454, "4.7.0", "Too many failed authentications, try again later")
 TOO_MANY_RECIPIENTS = _reply(452, "4.5.3", "Too many recipients, send the rest later")
 
@@ -81,11 +82,27 @@ AUTH_NEEDS_TLS = _reply(538, "5.7.11", "Encryption required for authentication")
 RELAY_DENIED = _reply(550, "5.7.1", "Relaying denied")
 SENDER_NOT_ALLOWED = _explained("K201")
 TOO_BIG = _reply(552, "5.3.4", "Message size exceeds the limit")
-NOT_ASCII = _reply(553, "5.6.7", "Address is not ASCII, and SMTPUTF8 is not offered")
+NOT_ASCII = _reply(553, "5.6.7", "Address is not ASCII: say SMTPUTF8 in MAIL")
 NO_VALID_RECIPIENTS = _reply(554, "5.5.1", "No valid recipients")
 LOOP = _reply(554, "5.4.6", "Too many hops: the message loops")
 NOT_SUPPORTED = _reply(555, "5.5.4", "Parameter not recognized or not implemented")
 
+NOT_OF_TENANT = _reply(
+    550,
+    "5.7.1",
+    "K201 Bericht geweigerd: de kop noemt niet precies een keer de organisatie waarvoor"
+    " deze maildienst bij ons bekend is. Beheerder: zie de connector en client.tenant.",
+    "K201 Message refused: the header does not name exactly once the organisation for"
+    " which we know this mail service. Administrator: see connector and client.tenant.",
+)
+UTF8_NEEDED = _reply(
+    553,
+    "5.6.7",
+    "Bericht geweigerd: de kop is geen ASCII en SMTPUTF8 is niet gevraagd."
+    " Codeer kopregels (RFC 2047) of verzend met SMTPUTF8.",
+    "Message refused: the header is not ASCII and SMTPUTF8 was not asked for."
+    " Encode header fields (RFC 2047) or send with SMTPUTF8.",
+)
 BARE_NEWLINE = _reply(
     554,
     "5.5.2",

@@ -19,6 +19,7 @@ from aiosmtpd import smtp
 
 from gateway.intake import answer
 from gateway.intake.answer import Refusal
+from gateway.intake.ending import Reason, Where, reason_of
 from gateway.intake.handler import Handler
 from gateway.limits import Limits
 from gateway.model.reply import Reply
@@ -52,6 +53,9 @@ class Connection(smtp.SMTP):
         self._errors = 0
         self._idle = False  # waiting for a command, and nothing of one has come
         self._linger: asyncio.TimerHandle | None = None
+        self._where = Where.GREETING
+        self._late = Reason.IDLE  # what the client was last waited for in vain
+        self._ending: Reason | None = None  # None: an ordinary end
         self.gone = asyncio.Event()
 
     # --- life of the connection -------------------------------------------------
@@ -69,6 +73,7 @@ class Connection(smtp.SMTP):
         """The base class cancels the session's task; a commit is shielded (A-02)."""
         if self._linger is not None:
             self._linger.cancel()
+        self.note(Reason.CLOSED if error is None else Reason.RESET)
         super().connection_lost(error)
 
     def eof_received(self) -> bool:
@@ -102,17 +107,27 @@ class Connection(smtp.SMTP):
     def part_if_idle(self) -> None:
         """Say 421 now when nothing is going on (RFC 5321 section 3.8 allows it)."""
         if self.is_idle():
+            self.note(Reason.SHUTDOWN)
             self._parting(answer.SHUTTING_DOWN)
             self._end()
 
     def cut(self) -> None:
         """End the session without a word; a running commit goes on."""
+        self.note(Reason.CUT)
         _drop(self._writer.transport)
         self._end()
 
     def _end(self) -> None:
         if self._handler_coroutine is not None:
             self._handler_coroutine.cancel()  # its end hangs up
+
+    def note(self, reason: Reason | None) -> None:
+        """Why the session ends; the first one counts."""
+        self._ending = self._ending or reason
+
+    def where(self) -> Where:
+        """How far the session is."""
+        return self._where
 
     # --- reading and writing ----------------------------------------------------
     async def read_line(self, limit_octets: int) -> bytes:
@@ -124,6 +139,7 @@ class Connection(smtp.SMTP):
             ConnectionError, asyncio.IncompleteReadError: When it is gone.
         """
         until = min(self.loop.time() + self._limits.idle_s, self._ends_at)
+        self._late = Reason.IDLE
         try:
             async with asyncio.timeout_at(until):
                 line: bytes = await self._reader.readuntil(b"\n")
@@ -138,15 +154,19 @@ class Connection(smtp.SMTP):
     async def read_chunk(self, until: float) -> bytes:
         """Whatever content has come, before the loop time `until`."""
         idle = self.loop.time() + self._limits.idle_s
+        self._late = Reason.IDLE if idle <= until else Reason.SLOW
+        self._where = Where.CONTENT
         async with asyncio.timeout_at(min(until, idle)):
             chunk: bytes = await self._reader.read(_READ_OCTETS)
         if not chunk:
-            raise ConnectionResetError
+            raise asyncio.IncompleteReadError(b"", None)
+        self._where = Where.COMMIT
         return chunk
 
     async def write(self, text: str) -> None:
         """Send one or more lines without enhanced status: greeting, EHLO, 3xx."""
         self._writer.write(text.encode("ascii", "replace") + b"\r\n")
+        self._late = Reason.NOT_READING
         async with asyncio.timeout(self._limits.idle_s):
             await self._writer.drain()
 
@@ -157,35 +177,48 @@ class Connection(smtp.SMTP):
     # --- the command loop ---------------------------------------------------------
     async def _handle_client(self) -> None:
         try:
-            await self._converse()
+            self.note(await self._converse())
         except TimeoutError:
+            over = self.loop.time() >= self._ends_at
+            self.note(Reason.DEADLINE if over else self._late)
             self._parting(answer.TOO_SLOW)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client is gone; a transaction without its dot never was
+        except asyncio.IncompleteReadError:
+            self.note(Reason.CLOSED)  # a transaction without its dot never was
+        except ConnectionError:
+            self.note(Reason.RESET)
         except Exception as error:  # noqa: BLE001 - whatever fails is our fault: 451
             # Not knowing how far it got, we cannot obey what comes next: it may be
             # content. So the session ends.
+            self.note(Reason.FAULT)
             self._parting(self._faults.fault(error))
         finally:
             self.hang_up()
-            self.left()
+            self.left(self._ending)
             self.gone.set()
 
-    async def _converse(self) -> None:
+    async def _converse(self) -> Reason | None:
         refused = await self.entered()
         if refused is not None:
             self._parting(refused)
-            return
+            return reason_of(refused)
         while True:
             try:
                 self._idle = True
                 line = await self.read_line(AUTH_OCTETS)
                 self._idle = False
+                self._where = Where.COMMAND
                 await self._obey(line)
             except Refusal as refusal:
                 await self.say(refusal.reply)
                 if refusal.close:
-                    return
+                    return self._farewell(refusal.reply)
+            if self._where is not Where.GREETING:
+                self._where = Where.COMMAND  # whatever the verb went through
+
+    def _farewell(self, last: Reply) -> Reason | None:
+        if last is not answer.GOODBYE:
+            return reason_of(last)
+        return Reason.QUIT_EARLY if self.where() is Where.TRANSACTION else None
 
     async def _obey(self, line: bytes) -> None:
         word, _, rest = line.partition(b" ")
@@ -199,7 +232,8 @@ class Connection(smtp.SMTP):
         if method is None or _CONTROL.search(line):
             self._count_error(answer.UNKNOWN_COMMAND)
         else:
-            await method(rest.decode("latin-1").rstrip(" "))
+            # What is no UTF-8 stays what it is, and fits no address (A-24).
+            await method(rest.decode("utf-8", "surrogateescape").rstrip(" "))
 
     def _count_error(self, reply: Reply) -> None:
         self._errors += 1
@@ -217,8 +251,8 @@ class Connection(smtp.SMTP):
         """Greet; or a reply that ends the session at once."""
         raise NotImplementedError
 
-    def left(self) -> None:
-        """The session is over."""
+    def left(self, reason: Reason | None) -> None:
+        """The session is over; `reason` says why if it ended oddly."""
         raise NotImplementedError
 
     def permitted(self, verb: str) -> Refusal | None:

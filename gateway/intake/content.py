@@ -45,6 +45,9 @@ class Content:
         self._kept: list[bytes] = []
         self._tail = bytearray(_NEWLINE)
         self._size = 0
+        self._held = 0
+        self._begun = False  # something was taken already
+        self.header_is_whole = False
         self.fault: Fault | None = None
         self.received_octets = 0  # as they came, stuffing and faulty ones included
 
@@ -71,23 +74,25 @@ class Content:
 
     @property
     def held_octets(self) -> int:
-        """How many octets are kept; 0 after a fault."""
-        return self._size if self.fault is None else 0
+        """How many octets are kept here; 0 after a fault."""
+        return self._held
 
     def give_up(self) -> None:
         """Keep no more of it, for want of room; a fault that was found stays."""
         if self.fault is None:
             self._fail(Fault.NO_ROOM)
 
-    def octets(self, front: bytes) -> bytes:
-        """The content without transparency dots, with `front` before it; empties this.
+    def take(self) -> bytes:
+        """What is kept by now, without transparency dots; it is kept here no longer.
 
-        Only when the end has come and there is no fault.
+        What comes later goes on where it ends. Once the end has come, it is the rest.
         """
-        first, *others = self._kept
-        whole = b"".join((front, first[len(_NEWLINE) :], *others))
+        taken = b"".join(self._kept)
+        if taken and not self._begun:
+            taken, self._begun = taken[len(_NEWLINE) :], True
         self._kept.clear()
-        return whole
+        self._held = 0
+        return taken
 
     def _settle(self, scan: int) -> None:
         """Keep the complete lines; before `scan` there is no CR LF but the first."""
@@ -122,8 +127,17 @@ class Content:
         elif self._size - len(_NEWLINE) > self._limit:
             self._fail(Fault.TOO_BIG)
         else:
+            self._note_empty_line(plain)
             self._kept.append(plain)
+            self._held += len(plain)
+
+    def _note_empty_line(self, plain: bytes) -> None:
+        """Two line ends behind one another, and they may lie in two blocks."""
+        if not self.header_is_whole:
+            before = self._kept[-1][-len(_NEWLINE) :] if self._kept else b""
+            self.header_is_whole = b"\r\n\r\n" in before + plain
 
     def _fail(self, fault: Fault) -> None:
         self.fault = fault
         self._kept.clear()
+        self._held = 0

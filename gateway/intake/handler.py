@@ -7,22 +7,21 @@ may hold anything.
 """
 
 import asyncio
-import dataclasses
 import datetime
 import traceback
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from gateway.intake import answer
-from gateway.intake.content import Content
-from gateway.intake.header import Defect, check_header, strip_fields
-from gateway.intake.received import format_received
+from gateway.intake.header import Defect
+from gateway.intake.reception import Bench, PeerBy, Reception
+from gateway.intake.turns import Turns
 from gateway.model.address import Domain
 from gateway.model.errors import StoreFull
-from gateway.model.ids import MessageId
-from gateway.model.message import Body, Envelope, Message
+from gateway.model.message import Envelope, Message
 from gateway.model.peer import Peer
 from gateway.model.reply import Reply
+from gateway.ports import Drafts
 
 Receive = Callable[[Message, Peer], Awaitable[Reply]]
 
@@ -38,30 +37,41 @@ class Log(Protocol):
 class Handler:
     """Hands messages to the use case `receive`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - the doors of intake
         self,
         hostname: Domain,
         receive: Receive,
         new_id: Callable[[], str],
         now: Callable[[], datetime.datetime],
         log: Log,
+        drafts: Drafts,
+        turns: Turns,
     ) -> None:
-        self._hostname = hostname.name
+        self._bench = Bench(hostname.name, drafts, new_id, now)
         self._receive = receive
-        self._new_id = new_id
-        self._now = now
         self._log = log
+        self._turns = turns
         self._running: set[asyncio.Task[Reply]] = set()
 
-    async def accept(self, envelope: Envelope, content: Content, peer: Peer) -> Reply:
-        """Take in one transaction; the answer is what the final dot gets.
+    def reception(self, envelope: Envelope, peer_by: PeerBy) -> Reception:
+        """Begin to take in one transaction.
 
         Args:
             envelope: As authorised.
-            content: Complete and without fault.
-            peer: Who handed it over.
+            peer_by: Who hands it over, told when the header is known.
         """
-        task = asyncio.create_task(self._accept(envelope, content, peer))
+        return Reception(self._bench, envelope, peer_by)
+
+    async def accept(self, reception: Reception, rest: bytes, client: str) -> Reply:
+        """Take responsibility for a message; the answer is what the final dot gets.
+
+        Args:
+            reception: Whose content is complete and without fault.
+            rest: What of it was not put away yet.
+            client: Who began it, for the log.
+        """
+        reception.is_handed_over = True
+        task = asyncio.create_task(self._accept(reception, rest, client))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return await asyncio.shield(task)
@@ -78,27 +88,23 @@ class Handler:
         self._log("intake-fault", error=type(error).__name__, where=where)
         return answer.FAULT
 
-    def _refuse(self, defect: Defect, peer: Peer) -> Reply:
-        self._log("intake-content-refused", client=peer.client, fault=defect.fault)
+    def refuse(self, defect: Defect, client: str) -> Reply:
+        """Log why content is refused, and say it."""
+        self._log("intake-content-refused", client=client, fault=defect.fault)
         return defect.reply
 
-    async def _accept(self, envelope: Envelope, content: Content, peer: Peer) -> Reply:
+    async def _accept(self, reception: Reception, rest: bytes, client: str) -> Reply:
         try:
-            identifier, at = MessageId(self._new_id()), self._now()
-            trace = format_received(
-                peer, self._hostname, identifier, envelope.recipients, at
-            )
-            octets = content.octets(trace)
-            defect = check_header(octets, len(trace), self._hostname)
-            if defect is not None:
-                return self._refuse(defect, peer)
-            octets, removed = strip_fields(octets, len(trace))
-            if not octets.isascii():  # look, do not trust the parameter (A-23)
-                envelope = dataclasses.replace(envelope, body=Body.EIGHT_BIT)
-            message = Message(identifier, envelope, octets, at, removed)
-            return await self._receive(message, peer)
+            came = await reception.finish(rest)
+            if isinstance(came, Defect):
+                return self.refuse(came, client)
+            message, peer = came
+            async with self._turns.wait(message.octets):
+                return await self._receive(message, peer)
         except StoreFull:
             self._log("store-full")
             return answer.STORE_FULL
         except Exception as error:  # noqa: BLE001 - whatever fails is our fault: 451
             return self.fault(error)
+        finally:
+            reception.discard()

@@ -6,7 +6,8 @@ we classified would then not be what the recipient sees. So only this passes: li
 that are `name:` or go on with something visible, exactly one From, no field twice that
 may stand there once. Obsolete syntax is refused, although receivers shall take it.
 
-Who From names is looked at when the content is read (A-46). Eight-bit values pass.
+Who From names is looked at when the content is read (A-46). Eight-bit values are for
+who asked for SMTPUTF8 (A-24).
 
 A sound header then loses what may not travel: the fields that name hidden recipients,
 and those with names of ours, which nobody but we may set. Nothing else is changed
@@ -25,9 +26,9 @@ MAX_HOPS = 100  # this many Received fields and the message loops (A-05)
 # So often it was here before, and it loops: once or twice is a forwarding rule of the
 # municipality that sends back out what came in over its fixed route.
 MAX_OWN_HOPS = 5
-# Far over what mail servers write (Exchange and Postfix stop at 256 kB and less); it
-# bounds what one message can cost here and in the parser behind us (A-48).
-MAX_OCTETS = 1024 * 1024
+# Exchange and Postfix stop there, too; it bounds what one message can cost here, in
+# memory and in the parser behind us (A-48).
+MAX_OCTETS = 256 * 1024
 
 # All C0 controls but HTAB, CR and LF; bare CR and LF were refused before.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
@@ -83,25 +84,39 @@ _FOLD_BLANK = Defect("header-fold-blank", answer.FOLD_BLANK)
 _NO_FIELD = Defect("header-line-no-field", answer.LINE_NO_FIELD)
 _NO_FROM = Defect("header-no-from", answer.NO_FROM)
 _LOOP = Defect("loop", answer.LOOP)
+_NOT_ASCII = Defect("header-not-ascii", answer.UTF8_NEEDED)
 
 
-def check_header(octets: bytes, start: int, hostname: str) -> Defect | None:
+def header_end(content: bytes) -> int:
+    """Where the header ends, the CR LF of its last line included.
+
+    All of it is header when there is no empty line; nothing when that comes first.
+    """
+    if content.startswith(b"\r\n"):
+        return 0
+    end = content.find(b"\r\n\r\n")
+    return len(content) if end < 0 else end + 2
+
+
+def check_header(header: bytes, hostname: str, *, smtputf8: bool) -> Defect | None:
     """Look over the header of what came in.
 
     Args:
-        octets: The message with our field in front; each CR and LF is of a CR LF.
-        start: Where that field ends.
+        header: Without the empty line; each CR and LF is of a CR LF.
         hostname: Ours, as our own trace fields say it.
+        smtputf8: Whether MAIL had that parameter.
 
     Returns:
         What is wrong first: 554 5.4.6 for a loop (A-05), 550 5.6.0 for a control
-        character (A-41) or for what could be read in two ways (A-43); or None.
+        character (A-41) or for what could be read in two ways (A-43), 553 5.6.7 for
+        octets that are not ASCII (A-24); or None.
     """
-    header = octets[start : _end(octets, start)]
     if len(header) > MAX_OCTETS:
         return _TOO_LONG
     if _CONTROL.search(header):
         return _CONTROL_DEFECT
+    if not (smtputf8 or header.isascii()):
+        return _NOT_ASCII
     return (
         _check_lines(header)
         or _check_counts(header)
@@ -109,37 +124,26 @@ def check_header(octets: bytes, start: int, hostname: str) -> Defect | None:
     )
 
 
-def strip_fields(octets: bytes, start: int) -> tuple[bytes, Removed]:
+def strip_fields(header: bytes) -> tuple[bytes, Removed]:
     """Take Bcc, Resent-Bcc and all `X-Ketenmail-` fields out of the header (A-44).
 
     Args:
-        octets: The message with our field in front; `check_header` found no defect.
-        start: Where that field ends.
+        header: `check_header` found no defect in it.
 
     Returns:
-        The octets to be kept, and what was taken out: kind of field and how many. The
-        rest of a name after `X-Ketenmail` is the sender's and is not told.
+        What is kept of it, and what was taken out: kind of field and how many. The rest
+        of a name after `X-Ketenmail` is the sender's and is not told.
 
     Source: RFC 5322 section 3.6.3: who gets a copy blindly is told to nobody.
     """
-    end = _end(octets, start)
     found = collections.Counter[str]()
 
     def take_out(field: re.Match[bytes]) -> bytes:
         found[field[1].decode("ascii").lower()] += 1
         return b""
 
-    kept = _NOT_OURS_TO_PASS.sub(take_out, octets[start:end])
-    if not found:
-        return octets, ()
-    return b"".join((octets[:start], kept, octets[end:])), tuple(sorted(found.items()))
-
-
-def _end(octets: bytes, start: int) -> int:
-    """Where the header ends, the CR LF of its last line included."""
-    # The CR LF of our own field may be the first half of the empty line.
-    end = octets.find(b"\r\n\r\n", max(0, start - 2))
-    return len(octets) if end < 0 else end + 2
+    kept = _NOT_OURS_TO_PASS.sub(take_out, header)
+    return kept, tuple(sorted(found.items()))
 
 
 def _check_lines(header: bytes) -> Defect | None:

@@ -1,4 +1,4 @@
-"""What stands behind MAIL and RCPT: one path, and its parameters (A-08, A-26).
+"""What stands behind MAIL and RCPT: one path, and its parameters (A-08, A-24, A-26).
 
 A path is `<local-part@domain>`; MAIL also takes `<>`, RCPT also `<postmaster>`. The
 grammar of the address itself is `gateway.model.address`. Nothing is reinterpreted: a
@@ -23,7 +23,9 @@ Parameters = Mapping[str, str | None]
 # Possessive repeats: no input makes this slow.
 _PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*+"|[^<>"\s])*+)>(?= |\Z)')
 _KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*\Z")
-_VALUE = re.compile(r"[!-<>-~]+\Z")  # printable ASCII without space and "="
+# Printable, without space and "="; nor surrogates: they stand for what is no UTF-8.
+_VALUE = re.compile(r"[!-<>-~\u0080-\ud7ff\ue000-\U0010ffff]+\Z")
+_DIGITS = re.compile(r"[0-9]+\Z")
 _SIZE_DIGITS = 20
 
 
@@ -31,31 +33,50 @@ def parse_reverse_path(argument: str) -> tuple[ReversePath, Parameters]:
     """Parse the argument of MAIL.
 
     Args:
-        argument: All behind the verb, e.g. `FROM:<a@b.nl> SIZE=10`; octets as Latin-1.
+        argument: All behind the verb, e.g. `FROM:<a@b.nl> SIZE=10`; octets that are no
+            UTF-8 as surrogates.
 
     Raises:
         Refusal: 501 5.5.4, 501 5.1.7 or 553 5.6.7.
     """
     path, parameters = _split(argument, "FROM:", answer.BAD_SENDER)
+    smtputf8 = parse_flag(parameters, "SMTPUTF8")
+    _check_ascii(argument, smtputf8=smtputf8)
     if not path:
         return ReversePath(None), parameters
-    return ReversePath(_mailbox(path, answer.BAD_SENDER)), parameters
+    mailbox = _mailbox(path, answer.BAD_SENDER, smtputf8=smtputf8)
+    return ReversePath(mailbox), parameters
 
 
-def parse_recipient(argument: str, home: Domain) -> tuple[Mailbox, Parameters]:
+def parse_recipient(
+    argument: str, home: Domain | None, *, smtputf8: bool = False
+) -> tuple[Mailbox, Parameters]:
     """Parse the argument of RCPT.
 
     Args:
-        argument: All behind the verb, e.g. `TO:<a@b.nl>`; octets as Latin-1.
-        home: The domain of `<postmaster>` without one (A-07).
+        argument: All behind the verb, e.g. `TO:<a@b.nl>`; see `parse_reverse_path`.
+        home: The domain of `<postmaster>` without one (A-07); None: it has none.
+        smtputf8: Whether MAIL said so.
 
     Raises:
         Refusal: 501 5.5.4, 501 5.1.3 or 553 5.6.7.
     """
     path, parameters = _split(argument, "TO:", answer.BAD_RECIPIENT)
-    if path.lower() == "postmaster":
+    _check_ascii(argument, smtputf8=smtputf8)
+    if path.lower() == "postmaster" and home is not None:
         return Mailbox(path, home), parameters
-    return _mailbox(path, answer.BAD_RECIPIENT), parameters
+    return _mailbox(path, answer.BAD_RECIPIENT, smtputf8=smtputf8), parameters
+
+
+def parse_flag(parameters: Parameters, keyword: str) -> bool:
+    """Whether a parameter that has no value was given (SMTPUTF8, REQUIRETLS).
+
+    Raises:
+        Refusal: 501 5.5.4, when it has one.
+    """
+    if parameters.get(keyword) is not None:
+        raise Refusal(answer.BAD_ARGUMENT)
+    return keyword in parameters
 
 
 def parse_size(parameters: Parameters) -> int:
@@ -65,7 +86,7 @@ def parse_size(parameters: Parameters) -> int:
         Refusal: 501 5.5.4.
     """
     text = parameters.get("SIZE", "0")
-    if text is None or not text.isdigit() or len(text) > _SIZE_DIGITS:
+    if text is None or not _DIGITS.match(text) or len(text) > _SIZE_DIGITS:
         raise Refusal(answer.BAD_ARGUMENT)
     return int(text)
 
@@ -85,8 +106,6 @@ def parse_body(parameters: Parameters) -> Body:
 def _split(argument: str, keyword: str, bad: Reply) -> tuple[str, Parameters]:
     if argument[: len(keyword)].upper() != keyword:
         raise Refusal(answer.BAD_ARGUMENT)
-    if not argument.isascii():
-        raise Refusal(answer.NOT_ASCII)
     rest = argument[len(keyword) :].lstrip(" ")
     match = _PATH.match(rest)
     if match is None:
@@ -111,8 +130,14 @@ def _parameters(text: str) -> Parameters:
     return parameters
 
 
-def _mailbox(path: str, bad: Reply) -> Mailbox:
+def _check_ascii(argument: str, *, smtputf8: bool) -> None:
+    """Only ASCII without SMTPUTF8, also in a parameter (RFC 6531 section 3.4)."""
+    if not smtputf8 and not argument.isascii():
+        raise Refusal(answer.NOT_ASCII)
+
+
+def _mailbox(path: str, bad: Reply, *, smtputf8: bool) -> Mailbox:
     try:
-        return Mailbox.parse(path)
+        return Mailbox.parse(path, smtputf8=smtputf8)
     except AddressError:
         raise Refusal(bad) from None

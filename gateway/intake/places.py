@@ -15,6 +15,7 @@ from gateway.limits import Limits
 from gateway.model.ids import ClientId
 
 _STRANGERS = ""  # as a user of the room; no client has this id
+BALANCER = ClientId("(balancer)")  # its health checks: no flood may keep them out
 _SITE_BITS = 64  # of an IPv6 address: the rest is its owner's choice
 
 

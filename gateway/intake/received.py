@@ -28,20 +28,23 @@ def format_received(
     message: MessageId,
     recipients: tuple[Mailbox, ...],
     at: datetime.datetime,
+    *,
+    smtputf8: bool = False,
 ) -> bytes:
-    """Our trace field, CR LF included (RFC 5321 section 4.4; RFC 3848).
+    """Our trace field, CR LF included (RFC 5321 section 4.4; RFC 3848; RFC 6531).
 
-    `for` is left out when there is more than one recipient: it would disclose Bcc.
+    `for` is left out when there is more than one recipient: it would disclose Bcc. With
+    SMTPUTF8 an address in it may be UTF-8; without, there is none that is.
     """
     helo = _UNSAFE.sub("?", peer.helo) or "unknown"
     lines = [
         f"Received: from {helo} ({_literal(peer.address)})",
-        f"\tby {hostname} with {_protocol(peer)} id {message}",
+        f"\tby {hostname} with {_protocol(peer, smtputf8=smtputf8)} id {message}",
     ]
-    if len(recipients) == 1:
+    if len(recipients) == 1 and (smtputf8 or str(recipients[0]).isascii()):
         lines.append(f"\tfor <{recipients[0]}>")
     date = email.utils.format_datetime(at)
-    return ("\r\n".join(lines) + f";\r\n\t{date}\r\n").encode("ascii")
+    return ("\r\n".join(lines) + f";\r\n\t{date}\r\n").encode()
 
 
 def _literal(address: str) -> str:
@@ -49,8 +52,9 @@ def _literal(address: str) -> str:
     return f"[IPv6:{address}]" if version == 6 else f"[{address}]"  # noqa: PLR2004
 
 
-def _protocol(peer: Peer) -> str:
+def _protocol(peer: Peer, *, smtputf8: bool) -> str:
     if not peer.extended:
         return "SMTP"
     authenticated = peer.identified_by is Identification.AUTH
-    return "ESMTP" + ("S" if peer.tls else "") + ("A" if authenticated else "")
+    base = "UTF8SMTP" if smtputf8 else "ESMTP"  # RFC 6531 section 4.3
+    return base + ("S" if peer.tls else "") + ("A" if authenticated else "")

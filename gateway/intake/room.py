@@ -17,6 +17,11 @@ class Room:
         self._free = size
         self._held: collections.Counter[str] = collections.Counter()
 
+    @property
+    def held(self) -> int:
+        """How much is taken now."""
+        return self._held.total()
+
     def take(self, user: str, amount: int) -> bool:
         """Take room if the user may have so much; whether it was taken."""
         if self._held[user] + amount > self._free - amount:

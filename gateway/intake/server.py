@@ -7,11 +7,9 @@ from collections.abc import Sequence
 
 from gateway.config import Config
 from gateway.intake.clients import ClientTable
+from gateway.intake.entrance import Entrance
 from gateway.intake.handler import Handler, Log
-from gateway.intake.lobby import HANDSHAKE_S, Gate, Lobby
-from gateway.intake.verbs import IntakeProtocol
-
-_BACKLOG = 128
+from gateway.intake.lobby import Gate, Lobby
 
 
 class Intake(Lobby):
@@ -21,22 +19,13 @@ class Intake(Lobby):
         self, config: Config, clients: ClientTable, handler: Handler, log: Log
     ) -> None:
         super().__init__(config, clients, handler, log)
-        self.servers: list[asyncio.Server] = []
+        self.servers: list[Entrance] = []
 
     async def open(self, gate: Gate) -> None:
         """Start one listener, shared with other processes by SO_REUSEPORT."""
-        loop = asyncio.get_running_loop()
-        implicit = gate.is_implicit
-        server = await loop.create_server(
-            lambda: IntakeProtocol(self, gate),
-            gate.listener.address,
-            gate.listener.port,
-            ssl=gate.context if implicit else None,
-            ssl_handshake_timeout=HANDSHAKE_S if implicit else None,
-            backlog=_BACKLOG,
-            reuse_port=True,
-        )
-        self.servers.append(server)
+        entrance = Entrance(self, gate)
+        await entrance.open()
+        self.servers.append(entrance)
 
     async def stop(self, grace_s: float = 30.0) -> None:
         """Stop gracefully (A-14).
@@ -46,8 +35,8 @@ class Intake(Lobby):
         without limit: who cannot wait must end the process.
         """
         self.is_stopping = True
-        for server in self.servers:
-            server.close()
+        for entrance in self.servers:
+            await entrance.close()
         for session in tuple(self.sessions):
             session.part_if_idle()
         ends = [session.gone.wait() for session in self.sessions]

@@ -5,8 +5,26 @@ import ssl
 
 from gateway.intake.clients import Known
 from gateway.model.address import Mailbox, ReversePath
-from gateway.model.message import Body
+from gateway.model.message import (
+    NO_MESSAGE_WISH,
+    NO_RECIPIENT_WISH,
+    Body,
+    Envelope,
+    MessageWish,
+    RecipientWish,
+)
 from gateway.model.peer import TlsFacts
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Arrival:
+    """Who came in: its address, as the peer's socket or a listed balancer says it.
+
+    `is_check`: the balancer itself looks whether we are there; it is nobody's client.
+    """
+
+    address: str
+    is_check: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -35,8 +53,28 @@ class Transaction:
     reverse_path: ReversePath | None = None  # None: no MAIL was accepted
     known: Known | None = None
     body: Body = Body.SEVEN_BIT
-    recipients: dict[Mailbox, None] = dataclasses.field(default_factory=dict)  # ordered
+    # In the order they came, each with what was asked for it.
+    recipients: dict[Mailbox, RecipientWish] = dataclasses.field(default_factory=dict)
     refused: bool = False  # a MAIL or RCPT was refused: DATA may be on its way already
+    smtputf8: bool = False
+    wish: MessageWish = NO_MESSAGE_WISH
+
+    def envelope(self) -> Envelope:
+        """As accepted; only where MAIL was."""
+        if self.reverse_path is None:
+            raise ValueError("no transaction")
+        return Envelope(
+            reverse_path=self.reverse_path,
+            recipients=tuple(self.recipients),
+            body=self.body,
+            smtputf8=self.smtputf8,
+            wish=self.wish,
+            recipient_wishes={
+                recipient: wish
+                for recipient, wish in self.recipients.items()
+                if wish != NO_RECIPIENT_WISH
+            },
+        )
 
 
 def tls_facts(connection: ssl.SSLObject | None) -> TlsFacts | None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
+import ipaddress
 import itertools
 import re
 import ssl
@@ -14,7 +15,11 @@ from gateway import config
 from gateway.intake.clients import ClientTable
 from gateway.intake.handler import Handler
 from gateway.intake.server import listen
+from gateway.intake.turns import Turns
+from gateway.model.octets import whole_of
 from gateway.model.reply import Reply
+from gateway.store.draft import Drafts
+from gateway.store.spoolfile import SpoolDirectory
 from tests import certs
 
 PASSWORD = "correct horse battery staple"
@@ -81,6 +86,7 @@ class Desk:
 
     def __init__(self, receive):
         self.messages = []
+        self.contents = []  # as they were when they were accepted
         self.peers = []
         self.log = []
         self.intake = None
@@ -93,6 +99,7 @@ class Desk:
         else:
             reply = OK
         self.messages.append(message)
+        self.contents.append(whole_of(message.octets))
         self.peers.append(peer)
         return reply
 
@@ -102,12 +109,24 @@ class Desk:
     def new_id(self):
         return f"id{next(self._ids)}"
 
+    def ends(self):
+        """Reason and place of every odd end so far."""
+        return [
+            (fields["reason"], fields["where"])
+            for event, fields in self.log
+            if event == "intake-session-ended"
+        ]
+
+    def drafted(self):
+        """The files of large messages that are there now."""
+        return sorted((self.place / "spool").iterdir())
+
     def port(self, at):
         return self.intake.servers[at].sockets[0].getsockname()[1]
 
     def content(self, at=-1):
         """What came in, without our own field."""
-        octets = self.messages[at].octets
+        octets = self.contents[at]
         assert octets.startswith(b"Received: from ")
         head, _, rest = octets.partition(b"+0000\r\n")
         assert head.count(b"\n") < 4
@@ -120,6 +139,31 @@ def settings(clients=NETWORK + USER, **limits):
         parsed,
         listeners=tuple(dataclasses.replace(each, port=0) for each in parsed.listeners),
         limits=dataclasses.replace(parsed.limits, **limits),
+    )
+
+
+def proxied(configuration, *networks):
+    """The same settings, with load balancers in these networks before each listener."""
+    balancers = tuple(map(ipaddress.ip_network, networks))
+    return dataclasses.replace(
+        configuration,
+        listeners=tuple(
+            dataclasses.replace(each, proxy_from=balancers)
+            for each in configuration.listeners
+        ),
+    )
+
+
+def proxy_header(source, destination="127.0.0.1", *, command=1, rest=b""):
+    """A header as a balancer writes it; `rest` is what stands behind the addresses."""
+    address = ipaddress.ip_address(source).packed
+    kind = 0x21 if len(address) == 16 else 0x11
+    body = address + ipaddress.ip_address(destination).packed + bytes(4) + rest
+    return (
+        b"\r\n\r\n\0\r\nQUIT\n"
+        + bytes([0x20 | command, kind])
+        + len(body).to_bytes(2, "big")
+        + body
     )
 
 
@@ -137,21 +181,50 @@ def server_context(place, client_ca=None):
     return context
 
 
-def client_context():
+def client_context(files=None):
+    """Trusts our CA; `files` is the certificate to show."""
     context = ssl.create_default_context(cadata=CA.chain_pem.decode())
     context.check_hostname = False
+    if files is not None:
+        context.load_cert_chain(files.certificate, files.key)
     return context
 
 
+class PlainKeys:
+    """Wraps nothing: what is sealed under these keys is read by nobody else."""
+
+    def wrap(self, municipality, retention_class, key):
+        return "epoch", key
+
+    def unwrap(self, epoch, wrapped):
+        return wrapped
+
+
+def make_drafts(place, reserve_octets=0):
+    """Where large messages wait: real files, sealed."""
+    spool = SpoolDirectory(place / "spool", str)
+    return Drafts(spool, PlainKeys(), reserve_octets, repr)
+
+
 @contextlib.asynccontextmanager
-async def running(place, receive=None, configuration=None, client_ca=None):
+async def running(
+    place, receive=None, configuration=None, client_ca=None, reserve_octets=0
+):
     """A running intake; stopped at the end, whatever happens."""
     desk = Desk(receive)
     configuration = configuration or settings()
     users = {each.user for each in configuration.clients if each.user}
     clients = ClientTable(configuration.clients, dict.fromkeys(users, HASH))
+    desk.place = place
+    desk.drafts = make_drafts(place, reserve_octets)
     handler = Handler(
-        configuration.hostname, desk.receive, desk.new_id, lambda: AT, desk.write_log
+        configuration.hostname,
+        desk.receive,
+        desk.new_id,
+        lambda: AT,
+        desk.write_log,
+        desk.drafts,
+        Turns(None),
     )
     contexts = [server_context(place, client_ca)] * len(configuration.listeners)
     desk.intake = await listen(
@@ -161,6 +234,7 @@ async def running(place, receive=None, configuration=None, client_ca=None):
         yield desk
     finally:
         await desk.intake.stop(0.2)
+        desk.drafts.close()
 
 
 class Talker:
@@ -207,6 +281,10 @@ class Talker:
         self.send(line.encode("latin-1") + b"\r\n")
         return await self.reply()
 
+    async def do_utf8(self, line):
+        self.send(line.encode("utf-8", "surrogateescape") + b"\r\n")
+        return await self.reply()
+
     async def code(self, line):
         """Code and enhanced status of the answer to a line."""
         return re.match(r"[\d.]+[ -][\d.]*|", await self.do(line))[0]
@@ -221,9 +299,11 @@ class Talker:
     async def greet(self):
         return await self.do("EHLO client.example")
 
-    async def starttls(self):
+    async def starttls(self, context=None):
         assert (await self.do("STARTTLS")).startswith("220 2.0.0")
-        await self.writer.start_tls(client_context(), server_hostname="localhost")
+        await self.writer.start_tls(
+            context or client_context(), server_hostname="localhost"
+        )
 
     async def begin(self, *recipients, sender="jan@gem.nl"):
         await self.greet()

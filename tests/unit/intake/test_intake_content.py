@@ -80,14 +80,14 @@ def test_reader_agrees_with_the_naive_reader_however_the_octets_come(
         assert content.fault in wanted
     else:
         assert content.fault is None
-        assert b"front" + wanted == content.octets(b"front")
+        assert wanted == content.take()
 
 
 def test_the_one_dot_of_a_line_with_more_on_it_is_removed():
     """RFC 5321 section 4.5.2, also where the client did not double it."""
     content = Content(1000)
     assert content.feed(b".a\r\n..b\r\n.\r\n") == b""
-    assert content.octets(b"") == b"a\r\n.b\r\n"
+    assert content.take() == b"a\r\n.b\r\n"
 
 
 def test_fed_octet_by_octet_it_ends_at_the_same_place():
@@ -97,7 +97,7 @@ def test_fed_octet_by_octet_it_ends_at_the_same_place():
         fed += 1
     assert ENDED[fed + 1 :] == b"NOOP\r\n"
     assert content.received_octets == fed + 1
-    assert content.octets(b"") == b"From: jan@gem.nl\r\nSubject: x\r\n\r\nbody\r\n.\r\n"
+    assert content.take() == b"From: jan@gem.nl\r\nSubject: x\r\n\r\nbody\r\n.\r\n"
 
 
 @pytest.mark.parametrize("length", range(len(ENDED) - len(b"NOOP\r\n")))
@@ -133,7 +133,7 @@ def test_full_line_with_its_dot_is_sound_when_its_end_comes_later(first):
     content, line = Content(100_000), b"." + b"x" * 998
     assert content.feed(first + line + b"\r") is None
     assert content.feed(b"\n.\r\n") == b""
-    assert content.octets(b"") == first + line[1:] + b"\r\n"
+    assert content.take() == first + line[1:] + b"\r\n"
 
 
 @pytest.mark.parametrize("at", range(1, 5))
@@ -158,4 +158,4 @@ def test_a10_a_line_may_be_as_long_as_the_setting_says_and_no_longer(line_octets
         assert content.fault is fault
         assert rest + stream[at:] == b"QUIT\r\n"
         if fault is None:
-            assert content.octets(b"") == b"a: b\r\n\r\n" + line + b"\r\n"
+            assert content.take() == b"a: b\r\n\r\n" + line + b"\r\n"

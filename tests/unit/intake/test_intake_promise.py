@@ -1,6 +1,7 @@
 """The reply is a promise: commits, faults, timers, caps and the graceful stop."""
 
 import asyncio
+import dataclasses
 import socket
 
 import pytest
@@ -158,7 +159,10 @@ async def test_fault_in_a_verb_is_451_and_ends_the_session(
     monkeypatch.setattr(desk.intake.clients, "identify", broken)
     talker.send(b"MAIL FROM:<jan@gem.nl>\r\nNOOP\r\n")
     assert await talker.rest() == ["451 4.3.0 Local error, try again later"]
-    assert desk.log[-1][0] == "intake-fault"
+    assert [name for name, _ in desk.log[-2:]] == [
+        "intake-fault",
+        "intake-session-ended",
+    ]
     assert "hunter2" not in str(desk.log)
 
 
@@ -331,22 +335,21 @@ async def test_second_process_can_share_the_listener(intake, tmp_path):
 async def test_listening_fails_whole_when_one_address_cannot_be_bound(intake, tmp_path):
     configuration = settings()
     desk = await intake()
-    opened = []
-    real = asyncio.get_running_loop().create_server
-
-    async def watch(factory, address, port, **options):
-        if opened:
-            raise OSError("address in use")
-        opened.append(await real(factory, address, port, **options))
-        return opened[-1]
-
-    asyncio.get_running_loop().create_server = watch
-    with pytest.raises(OSError, match="in use"):
-        await listen(
-            configuration,
-            [server_context(tmp_path)] * 3,
-            desk.intake.clients,
-            desk.intake.handler,
-            desk.write_log,
+    with socket.create_server(("127.0.0.1", 0)) as once:
+        free = once.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = (free, taken.getsockname()[1], 0)
+        listeners = tuple(
+            dataclasses.replace(listener, port=port)
+            for listener, port in zip(configuration.listeners, ports, strict=True)
         )
-    assert not opened[0].is_serving()
+        with pytest.raises(OSError, match="in use"):
+            await listen(
+                dataclasses.replace(configuration, listeners=listeners),
+                [server_context(tmp_path)] * 3,
+                desk.intake.clients,
+                desk.intake.handler,
+                desk.write_log,
+            )
+    with socket.create_server(("127.0.0.1", free)):
+        pass  # what was opened is closed again

@@ -1,0 +1,190 @@
+"""Large messages: on the disk as they come, octet for octet, and nothing half stays."""
+
+import asyncio
+import hashlib
+
+import pytest
+
+from gateway.intake.turns import Turns
+from gateway.model.message import Body
+from gateway.model.octets import head_of, size_of
+from gateway.queue.notice import header_of
+from tests.unit.intake.intake_desk import HEAD, OK, settings
+from tests.unit.intake.test_intake_data import until
+
+MEGABYTE = 1024 * 1024
+LINE = b"0123456789abcde" * 60 + b"\r\n"
+
+
+def text(octets, line=LINE):
+    """So many octets of whole lines, about."""
+    return line * (octets // len(line))
+
+
+async def begun(desk, connect):
+    talker = await connect(desk)
+    await talker.begin()
+    assert (await talker.do("DATA")).startswith("354 ")
+    return talker
+
+
+async def test_a50_a_large_message_is_kept_octet_for_octet_and_not_in_memory(
+    intake, connect
+):
+    desk = await intake()
+    talker = await begun(desk, connect)
+    content = HEAD + text(5 * MEGABYTE) + b".\r\n..\r\n" + text(MEGABYTE)
+    talker.send(content.replace(b"\r\n.", b"\r\n..") + b".\r\n")
+    assert await talker.reply() == OK.render()
+    assert desk.content() == content
+    (message,) = desk.messages
+    assert not isinstance(message.octets, bytes)
+    assert size_of(message.octets) == len(desk.contents[0])
+    assert message.envelope.body is Body.SEVEN_BIT
+    assert header_of(head_of(message.octets)).endswith(HEAD[:-2])
+    assert desk.intake.room._free == settings().limits.memory_octets
+    await until(lambda: desk.drafted() == [])
+
+
+async def test_inv8_what_lies_on_the_disk_meanwhile_is_sealed(intake, connect):
+    desk = await intake()
+    talker = await begun(desk, connect)
+    talker.send(HEAD + text(3 * MEGABYTE))
+    await talker.writer.drain()
+    await until(lambda: desk.drafted() and desk.drafted()[0].stat().st_size > MEGABYTE)
+    (draft,) = desk.drafted()
+    assert draft.stat().st_mode & 0o777 == 0o600
+    octets = draft.read_bytes()
+    assert LINE[:40] not in octets
+    assert b"jan@gem.nl" not in octets
+    talker.send(b".\r\n")
+    assert await talker.reply() == OK.render()
+
+
+async def test_a44_the_header_of_a_large_message_is_stripped_as_any_other(
+    intake, connect
+):
+    desk = await intake()
+    talker = await begun(desk, connect)
+    content = HEAD + text(2 * MEGABYTE)
+    talker.send(b"Bcc: secret@b.nl\r\n" + content + b".\r\n")
+    assert await talker.reply() == OK.render()
+    assert desk.content() == content
+    assert desk.messages[0].removed == (("bcc", 1),)
+
+
+async def test_a23_eight_bit_octets_far_down_are_seen(intake, connect):
+    desk = await intake()
+    talker = await begun(desk, connect)
+    talker.send(HEAD + text(3 * MEGABYTE) + b"\xff\r\n.\r\n")
+    assert await talker.reply() == OK.render()
+    assert desk.messages[0].envelope.body is Body.EIGHT_BIT
+
+
+@pytest.mark.parametrize(
+    ("front", "end", "code"),
+    [
+        (b"From: a@gem.nl\r\n", b"", "550-5.6.0"),
+        (b"X: \xc3\xa9\r\n", b"", "553-5.6.7"),
+        (b"", b"a\nb\r\n", "554-5.5.2"),
+        (b"", b"a\0b\r\n", "550-5.6.0"),
+        (b"", text(60 * MEGABYTE), "552 5.3.4"),
+    ],
+    ids=["header", "8-bit header", "bare LF", "NUL", "too big"],
+)
+async def test_what_is_wrong_with_a_large_message_leaves_no_file(
+    intake, connect, front, end, code
+):
+    desk = await intake()
+    talker = await begun(desk, connect)
+    talker.send(front + HEAD + text(2 * MEGABYTE) + end)
+    await talker.writer.drain()
+    talker.send(b".\r\n")
+    assert (await talker.reply())[:9] == code
+    assert desk.messages == []
+    await until(lambda: desk.drafted() == [])
+    await talker.begin()
+    assert await talker.data(HEAD + b".\r\n") == OK.render()
+
+
+async def test_a02_a_client_that_goes_in_the_middle_leaves_no_file(intake, connect):
+    desk = await intake()
+    talker = await begun(desk, connect)
+    talker.send(HEAD + text(3 * MEGABYTE))
+    await talker.writer.drain()
+    await until(desk.drafted)
+    talker.writer.transport.abort()
+    await until(lambda: desk.drafted() == [])
+    assert desk.messages == []
+
+
+async def test_a20_without_room_on_the_disk_a_large_message_is_put_off(intake, connect):
+    desk = await intake(reserve_octets=1 << 60)
+    talker = await begun(desk, connect)
+    talker.send(HEAD + text(3 * MEGABYTE) + b".\r\n")
+    assert (await talker.reply())[:9] == "452 4.3.1"
+    assert desk.drafted() == []
+    await talker.begin()  # a small one needs no file
+    assert await talker.data(HEAD + b".\r\n") == OK.render()
+
+
+async def test_a03_a_disk_that_fails_is_451_and_nothing_of_it_is_told(intake, connect):
+    desk = await intake()
+    talker = await begun(desk, connect)
+    (desk.place / "spool").rmdir()
+    talker.send(HEAD + text(3 * MEGABYTE) + b".\r\n")
+    reply = await talker.reply()
+    assert reply == "451 4.3.0 Local error, try again later"
+    assert ("intake-fault" in {event for event, _ in desk.log}) is True
+    (desk.place / "spool").mkdir()
+
+
+async def test_a_faulty_reception_in_a_hundred_does_not_disturb_the_others(
+    intake, connect
+):
+    """Ends cut at any octet: whole or absent, and no file stays."""
+    desk = await intake()
+    content = HEAD + text(2 * MEGABYTE)
+    digests = []
+    for at in range(12):
+        talker = await begun(desk, connect)
+        whole = content + b".\r\n"
+        cut = len(whole) - at if at % 2 else len(whole)
+        talker.send(whole[:cut])
+        await talker.writer.drain()
+        if cut == len(whole):
+            assert await talker.reply() == OK.render()
+            digests.append(hashlib.sha256(desk.content()).digest())
+        else:
+            talker.writer.transport.abort()
+    assert set(digests) == {hashlib.sha256(content).digest()}
+    await until(lambda: desk.drafted() == [])
+
+
+# --- turns -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "most"), [(1000, 10), (100_000, 4), (2_000_000, 1)])
+async def test_a50_so_many_are_read_at_a_time(tmp_path, size, most):
+    turns = Turns(tmp_path / "lock")
+    inside, seen = set(), []
+
+    async def read(number):
+        async with turns.wait(b"x" * size):
+            inside.add(number)
+            seen.append(len(inside))
+            await asyncio.sleep(0.01)
+            inside.discard(number)
+
+    await asyncio.gather(*map(read, range(10)))
+    assert max(seen) == most
+
+
+async def test_a50_a_large_one_waits_for_the_other_process(tmp_path):
+    lock = tmp_path / "lock"
+    ours, theirs = Turns(lock), Turns(lock)
+    async with ours.wait(b"x" * 2_000_000):
+        waiting = asyncio.create_task(theirs.wait(b"x" * 2_000_000).__aenter__())
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+    await waiting
