@@ -1,8 +1,15 @@
 """Runs the command line: `ketenmail` and `python -m gateway`."""
 
-from gateway.cli import main
+from gateway.trust import hardening
 
-__all__ = ["main"]
+
+def main() -> None:
+    """The entry point: first OpenSSL's configuration, then the verb."""
+    hardening.reenter()
+    from gateway.cli import main as run  # noqa: PLC0415 - not loaded twice
+
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -32,6 +32,7 @@ from gateway.model.reply import Reply
 from gateway.net import tls
 from gateway.pressure import EVERY_S, Pressure
 from gateway.shadow import watch
+from gateway.store.engine import database_path
 from gateway.store.evidence import SqlEvidence
 from gateway.store.gauges import SqlGauges
 from gateway.store.queue import SqlQueue
@@ -65,11 +66,10 @@ async def _open_intake(
         if watched.pressure.reason is not None:  # since MAIL
             raise StoreFull("store: a water mark is passed")
         if peer.shadow:
-            reply = await watch.receive(message, peer, house, tallies)
-            log("message-counted", message=message.id, client=peer.client)
-            return reply
-        reply = await relay.receive(message, peer, house)
-        event = "message-accepted" if reply.code < 300 else "message-refused"  # noqa: PLR2004
+            reply, taken = await watch.receive(message, peer, house, tallies), "counted"
+        else:
+            reply, taken = await relay.receive(message, peer, house), "accepted"
+        event = f"message-{taken}" if reply.code < 300 else "message-refused"  # noqa: PLR2004
         log(event, message=message.id, client=peer.client, code=reply.enhanced)
         wake()
         return reply
@@ -105,6 +105,12 @@ class Watched:
             await asyncio.sleep(EVERY_S)
 
 
+def _gauges(installation: Installation) -> SqlGauges:
+    config = installation.config
+    database = database_path(config.store_url).parent
+    return SqlGauges(installation.store, pathlib.Path(config.state_dir), database)
+
+
 async def serve_mail(
     config: Config, name: str, stopping: asyncio.Event, board: metrics.Board
 ) -> int:
@@ -115,9 +121,7 @@ async def serve_mail(
     installation = Installation.open(config)
     try:
         house = make_house(installation, log)
-        watched = Watched(
-            Pressure(SqlGauges(installation.store), config.limits, log), row
-        )
+        watched = Watched(Pressure(_gauges(installation), config.limits, log), row)
         await watched.pressure.look()  # before the first client
         owner = f"{name}/{clock.new_id()}"
         loop = worker.DeliveryLoop(house, owner, log)
@@ -191,7 +195,7 @@ async def _open_door(
     installation: Installation, board: metrics.Board, log: worker.Log
 ) -> asyncio.Server | None:
     """Show figures, where the settings say so; evidence never waits for a port."""
-    gauges, settings = SqlGauges(installation.store), installation.config.metrics
+    gauges, settings = _gauges(installation), installation.config.metrics
 
     async def look() -> metrics.Now:
         figures = free = None

@@ -19,6 +19,7 @@ import typer
 
 from gateway.cli.help import Verb
 from gateway.cli.output import DONE, FAILED, NO, USAGE, Speaker, speaker_of
+from gateway.cli.setup import check_environment, check_tls
 
 if TYPE_CHECKING:
     from gateway.demo import Sample, Sandbox
@@ -37,10 +38,12 @@ def demo(
 ) -> None:
     """Run a sandbox chain on loopback; `--json` implies `--once`."""
     speaker = speaker_of(context, json=json)
+    check_environment(speaker)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, _as_interrupt)
     if folder is not None and folder.is_dir() and any(folder.iterdir()):
         speaker.refuse(USAGE, "not_empty", f"--folder {folder}")
+    check_tls(speaker)
     place = folder or pathlib.Path(tempfile.mkdtemp(prefix="ketenmail-demo-"))
     once = once or json
     try:

@@ -5,6 +5,7 @@ import errno
 import os
 import pathlib
 import socket
+import ssl
 import time
 from collections.abc import Iterable
 from typing import Annotated
@@ -131,11 +132,13 @@ def _has_tables(path: pathlib.Path) -> bool:
 
 def serve(context: typer.Context, json: Json = False) -> None:
     """Run the gateway until SIGTERM; its log is JSON in any case."""
-    from gateway import app, processes, telemetry
+    from gateway import app, metrics, processes, telemetry
     from gateway.supervisor import Main, Supervisor
 
     speaker = speaker_of(context, json=json)
+    check_environment(speaker)
     running = False
+    board = metrics.Board()  # for as long as we run, whoever of us dies
 
     def load() -> list[tuple[str, Main]]:
         """The processes of the settings as they are now; also run at each reload."""
@@ -146,15 +149,38 @@ def serve(context: typer.Context, json: Json = False) -> None:
             app.load_hashes(config.clients)
             _check_listeners(speaker, config)
             if not running:
+                check_tls(speaker)
                 _check_ports(speaker, config)
         except Exception as error:
             if running:  # the supervisor keeps the old ones; say here what is wrong
                 fault.tell(speaker, error)
             raise
         running = True
-        return processes.processes(config)
+        return processes.processes(config, board)
 
-    speaker.end(Supervisor(load, telemetry.make_log(worker="supervisor")).run())
+    log = telemetry.make_log(board.row("supervisor").count, worker="supervisor")
+    speaker.end(Supervisor(load, log).run())
+
+
+def check_environment(speaker: Speaker) -> None:
+    """Refuse what makes TLS weaker than we say, or lets somebody read along (C-12)."""
+    from gateway.trust import hardening
+
+    if found := hardening.key_log():
+        speaker.refuse(USAGE, "tls_key_log", f"SSLKEYLOGFILE={found}")
+    if found := hardening.foreign_configuration():
+        speaker.refuse(USAGE, "tls_foreign", f"OPENSSL_CONF={found}")
+
+
+def check_tls(speaker: Speaker) -> None:
+    """Refuse when our limits for TLS are not in force (C-04)."""
+    from gateway import processes
+    from gateway.trust import hardening
+
+    if found := processes.find_tls_weakness():
+        library = ssl.OPENSSL_VERSION
+        path = hardening.configuration(ssl.OPENSSL_VERSION_INFO)
+        speaker.refuse(FAILED, "tls_weak", library, weakness=found, path=path)
 
 
 def _check_listeners(speaker: Speaker, config: Config) -> None:

@@ -42,8 +42,12 @@ _ENHANCED: Final[Mapping[str, str]] = {
     "K410": "5.4.2",
     "K411": "5.6.3",
     "K412": "5.7.10",
+    "K413": "5.7.30",
+    "K414": "5.6.7",
+    "K415": "5.3.4",
     "K420": "5.4.7",
     "K421": "5.7.1",
+    "K603": "5.7.1",
 }
 # While we keep trying (requirements, section J).
 _RETRYING: Final[Mapping[str, str]] = {
@@ -55,6 +59,7 @@ _RETRYING: Final[Mapping[str, str]] = {
     "K409": "4.0.0",
     "K410": "4.4.2",
     "K412": "4.7.5",
+    "K413": "4.7.30",
 }
 _ENHANCED_BY_FAMILY: Final[Mapping[str, str]] = {
     "K2": "5.7.1",
@@ -257,7 +262,7 @@ def notice(
     """The words of a notice to the sender, Dutch first, English below.
 
     Args:
-        kind: `failed`, `delayed`, `held`, `hold-expired` or `split`.
+        kind: `failed`, `delayed`, `held`, `hold-expired`, `split`, `relayed`.
         lines: Each recipient with what is said of it.
         reference: Our message id.
         until: When we give up; named when the kind has a sentence for it.

@@ -167,22 +167,14 @@ class KeyStore:
     def server_context(self, listener: parties.Listener) -> ssl.SSLContext:
         """The TLS context of a listener, read anew at each call.
 
-        TLS 1.2 and 1.3 with forward secrecy and AEAD only. With `client_ca` a client
-        may show a certificate of one of those authorities; it need not.
+        That of `listener_context`, with a certificate. With `client_ca` a client may
+        show a certificate of one of those authorities; it need not.
 
         Raises:
             ConfigError: When certificate or key cannot be used.
         """
         _check_listener_key(listener.key)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_ciphers(CIPHERS)
-        context.options |= (
-            ssl.OP_NO_COMPRESSION
-            | ssl.OP_NO_RENEGOTIATION
-            | ssl.OP_CIPHER_SERVER_PREFERENCE
-            | ssl.OP_SINGLE_ECDH_USE
-        )
+        context = listener_context()
         try:
             # Without a password of ours OpenSSL would ask for one at the terminal.
             context.load_cert_chain(listener.certificate, listener.key, lambda: b"")
@@ -413,6 +405,27 @@ def _save_new(path: pathlib.Path, octets: bytes, mode: int) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def listener_context() -> ssl.SSLContext:
+    """A server's TLS context, still without a certificate (C-01, C-02, C-06, C-12).
+
+    TLS 1.2 and 1.3 with forward secrecy and AEAD only; no renegotiation, compression or
+    tickets: a ticket's key would open recorded sessions for as long as it is kept.
+    Groups and signature algorithms are the process's; see `gateway.trust.hardening`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= (
+        ssl.OP_NO_COMPRESSION
+        | ssl.OP_NO_RENEGOTIATION
+        | ssl.OP_NO_TICKET
+        | ssl.OP_CIPHER_SERVER_PREFERENCE
+        | ssl.OP_SINGLE_ECDH_USE
+    )
+    context.num_tickets = 0
+    return context
 
 
 def _check_listener_key(key: str) -> None:

@@ -19,6 +19,7 @@ PACKAGES = {
     "unbound-control": "unbound",
     "swaks": "swaks",
     "openssl": "openssl",
+    "testssl": "testssl.sh",
     "dig": "bind9-dnsutils",
     "ldns-signzone": "ldnsutils",
     "unshare": "util-linux",
@@ -26,6 +27,7 @@ PACKAGES = {
     "ps": "procps",
     "unzip": "unzip",
     "systemd-analyze": "systemd",
+    "clamd": "clamav-daemon",
 }
 # swaks does TLS only when Perl has this module, which its package merely recommends.
 PERL_MODULES = {"swaks": ("Net::SSLeay", "libnet-ssleay-perl")}
