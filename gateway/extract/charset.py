@@ -11,9 +11,11 @@ import binascii
 import codecs
 import dataclasses
 import functools
+import io
 import string
 
 # Labels that other programs understand and Python knows under another name.
+_PIECE_OCTETS = 1024 * 1024
 _ALIASES = {
     "iso-8859-8-i": "iso-8859-8",
     "iso-8859-8-e": "iso-8859-8",
@@ -127,13 +129,29 @@ def _guess(octets: bytes) -> str:
         return octets.decode("windows-1252", "replace")
 
 
-def decode_base64(octets: bytes) -> bytes:
+def decode_base64(octets: bytes, start: int = 0, end: int | None = None) -> bytes:
     """Undo base64 as the most lenient reader would.
 
     Junk is skipped, and what comes after padding is read on, where `binascii` stops
-    at the first padding: a text behind it would reach the recipient unseen.
+    at the first padding: a text behind it would reach the recipient unseen. Done piece
+    by piece: a large attachment is in memory once, not five times.
+
+    Args:
+        octets: What it is in.
+        start: Where it begins in them.
+        end: Where it ends; None: with them.
     """
-    return b"".join(map(_decode_chunk, _only_base64(octets).split(b"=")))
+    end = len(octets) if end is None else end
+    decoded, rest = io.BytesIO(), b""
+    for at in range(start, end, _PIECE_OCTETS):
+        rest += _only_base64(octets[at : min(at + _PIECE_OCTETS, end)])
+        *ended, rest = rest.split(b"=")
+        decoded.writelines(map(_decode_chunk, ended))
+        whole = len(rest) & ~3
+        decoded.write(binascii.a2b_base64(rest[:whole]))
+        rest = rest[whole:]
+    decoded.write(_decode_chunk(rest))
+    return decoded.getvalue()
 
 
 def _only_base64(octets: bytes) -> bytes:

@@ -16,6 +16,7 @@ MAX_HEADER_OCTETS = 256 * 1024
 MAX_NEAR_MISSES = 1000
 _FIELD = re.compile(rb"([!-9;-~]+)([ \t]*):")
 _MBOX = re.compile(rb">?From ")
+_VISIBLE = re.compile(rb"\S")
 _HEADER_END = re.compile(rb"\n\r?\n")
 _BOUNDARY_TAIL = 200
 
@@ -54,6 +55,11 @@ class Entity:
     def content(self) -> bytes:
         """The body as it came, transfer encoding and all."""
         return self.octets[self.body : self.end]
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing in the body but white space."""
+        return _VISIBLE.search(self.octets, self.body, self.end) is None
 
 
 def with_line_ends(octets: bytes) -> bytes:

@@ -177,7 +177,7 @@ def body_octets(entity: Entity) -> bytes:
     """The body with its transfer encoding undone; an unknown one stays."""
     encoding = encoding_of(entity)
     if encoding == "base64":
-        return decode_base64(entity.content)
+        return decode_base64(entity.octets, entity.body, entity.end)
     if encoding == "quoted-printable":
         return binascii.a2b_qp(entity.content)
     if encoding in _UUENCODE:

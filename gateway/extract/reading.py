@@ -279,25 +279,26 @@ class _Reading:
         self.walk(child, depth + 1)
 
     def _leaf(self, part: Part) -> None:
-        octets = body_octets(part.entity)
         main, _, subtype = part.kind.partition("/")
         if part.kind in _SIGNATURES:
-            signature = formats.signature_text(octets)
+            signature = formats.signature_text(body_octets(part.entity))
             if signature is None:
                 self.miss(part.place, "unknown-format")
             self.add(f"hidden/{part.number}", signature or "")
             return
-        claims = main in {"text", "image", "message"} or subtype in MARKUP
-        if claims and part.hides_container(octets):
-            self.miss(part.place, "unknown-format")
-        if main in {"text", "message"} or subtype in MARKUP:
-            self._text(part, octets, subtype)
-        elif main == "image":
-            inline = part.entity.first("content-id") is not None
-            inline = inline and part.disposition != "attachment"
-            if image.may_carry_text(octets, subtype, inline=inline):
+        if not (main in {"text", "image", "message"} or subtype in MARKUP):
+            if not part.entity.is_blank:
                 self.miss(part.place, "unknown-format")
-        elif octets:
+            return
+        octets = body_octets(part.entity)
+        if part.hides_container(octets):
+            self.miss(part.place, "unknown-format")
+        if main != "image" or subtype in MARKUP:
+            self._text(part, octets, subtype)
+            return
+        inline = part.entity.first("content-id") is not None
+        inline = inline and part.disposition != "attachment"
+        if image.may_carry_text(octets, subtype, inline=inline):
             self.miss(part.place, "unknown-format")
 
     def _text(self, part: Part, octets: bytes, subtype: str) -> None:

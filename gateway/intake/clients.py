@@ -26,6 +26,12 @@ from gateway.parties import Client, ClientMode, ForeignFrom
 from gateway.values import Network
 
 K = TypeVar("K")
+_NO_NAMES = (
+    ValueError,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _VERIFICATIONS = 2  # at once: each takes 64 MiB and a core for tens of milliseconds
 
 
@@ -177,7 +183,7 @@ def names_of(certificate: bytes) -> frozenset[Domain]:
             x509.SubjectAlternativeName
         )
         texts = extension.value.get_values_for_type(x509.DNSName)
-    except (ValueError, x509.ExtensionNotFound):
+    except _NO_NAMES:
         return frozenset()
     names = set()
     for text in texts:

@@ -26,10 +26,14 @@ from gateway.model.reply import Reply
 
 # It writes addresses at INFO and content at DEBUG (A-15): nobody may turn it on.
 logging.getLogger("mail.log").disabled = True
+# Of each TLS connection asyncio keeps room for 256 KiB that may come at once: hundreds
+# of uploads would take as many megabytes (A-50). There is no setting for it.
+asyncio.sslproto.SSLProtocol.max_size = 64 * 1024
 
 COMMAND_OCTETS = 2048
 AUTH_OCTETS = 12288  # RFC 4954 section 4
 _READ_OCTETS = 65536
+_BUFFER_OCTETS = 32768  # over the longest line; twice as much is read ahead
 _LINE_OCTETS = 480  # of a reply of ours (A-11)
 _MAX_ERRORS = 10
 _LINGER_S = 10  # for a last reply that the client does not take
@@ -41,7 +45,9 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 class Connection(smtp.SMTP):
     """The mechanics of a session; `gateway.intake.server` derives the verbs."""
 
-    line_length_limit = _READ_OCTETS  # is the stream's buffer limit, not a rule of mail
+    line_length_limit = (
+        _BUFFER_OCTETS  # is the stream's buffer limit, not a rule of mail
+    )
 
     def __init__(self, hostname: str, limits: Limits, handler: Handler) -> None:
         super().__init__(
@@ -209,9 +215,10 @@ class Connection(smtp.SMTP):
                 self._where = Where.COMMAND
                 await self._obey(line)
             except Refusal as refusal:
-                await self.say(refusal.reply)
                 if refusal.close:
+                    self._parting(refusal.reply)
                     return self._farewell(refusal.reply)
+                await self.say(refusal.reply)
             if self._where is not Where.GREETING:
                 self._where = Where.COMMAND  # whatever the verb went through
 

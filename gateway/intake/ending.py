@@ -40,6 +40,7 @@ class Reason(enum.Enum):
     TOO_BIG = "too-big"
     REFUSED = "refused-and-closed"  # e.g. commands behind STARTTLS, BDAT
     FULL = "no-place"
+    SCARCE = "no-descriptor"  # the system had none left to accept with
     SHUTDOWN = "shutdown"
     CUT = "cut-at-shutdown"
     TLS = "tls-failed"

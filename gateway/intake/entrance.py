@@ -64,9 +64,8 @@ class Entrance:
                 connection, source = await loop.sock_accept(listening)
             except ConnectionError:
                 continue  # gone before we came
-            except (
-                OSError
-            ):  # no descriptor or memory left: it will not be better at once
+            except OSError:  # no descriptor or memory left: not better at once
+                self._lobby.ended(Reason.SCARCE, Where.GREETING)
                 await asyncio.sleep(_PAUSE_S)
                 continue
             if len(self._arriving) >= self._most:
@@ -78,16 +77,23 @@ class Entrance:
             await asyncio.sleep(0)  # a queue at the door may not stop those inside
 
     async def _receive(self, connection: socket.socket, source: str) -> None:
-        address = proxy.normal_address(source)
         try:
-            arrival = await self._arrival(connection, address)
+            arrival = await self._arrival(connection, proxy.normal_address(source))
+            guest = self._lobby.admit(arrival)
         except (OSError, EOFError, proxy.ProxyError):  # a time-out is an OSError
             self._turn_away(connection, Reason.PROXY, Where.PROXY)
-            return
-        except BaseException:
+        except asyncio.CancelledError:
             connection.close()
             raise
-        guest = self._lobby.admit(arrival)
+        except Exception as error:  # noqa: BLE001 - whatever fails is our fault
+            self._lobby.handler.fault(error)
+            self._turn_away(connection, Reason.FAULT, Where.GREETING)
+        else:
+            await self._settle(connection, arrival, guest)
+
+    async def _settle(
+        self, connection: socket.socket, arrival: Arrival, guest: Guest | None
+    ) -> None:
         session = IntakeProtocol(self._lobby, self._gate, arrival, guest)
         try:
             await self._let_in(connection, session, guest)

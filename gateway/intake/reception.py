@@ -121,12 +121,13 @@ class Reception:
         end = header_end(octets)
         header = octets[:end]
         utf8 = self._envelope.smtputf8
-        self.defect = check_header(header, self._bench.hostname, smtputf8=utf8)
-        if self.defect is not None:
-            return b""
+        defect = check_header(header, self._bench.hostname, smtputf8=utf8)
         peer = self._peer_by(header)
         if isinstance(peer, Defect):
-            self.defect = peer
+            self.defect = defect or peer
+            return b""
+        if defect is not None and not peer.shadow:  # a copy is counted, not judged (R3)
+            self.defect = defect
             return b""
         kept, removed = strip_fields(header)
         identifier, at = MessageId(self._bench.new_id()), self._bench.now()

@@ -104,7 +104,8 @@ class Visit(Connection):
             return Refusal(answer.UNKNOWN_COMMAND, close=True)
         tls_first = self._gate.listener.require_tls and self._talk.tls is None
         if tls_first and verb not in _BEFORE_TLS:
-            return Refusal(answer.TLS_NEEDED)
+            # A chunk comes unasked behind BDAT and must not run as commands.
+            return Refusal(answer.TLS_NEEDED, close=verb == "BDAT")
         return None
 
     def _can_authenticate(self) -> bool:

@@ -14,11 +14,15 @@ import idna
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
 _DOT_STRING = re.compile(rf"[{_ATEXT}]+(?:\.[{_ATEXT}]+)*\Z")
-_DOT_STRING_UTF8 = re.compile(
-    rf"[{_ATEXT}\u0080-\ud7ff\ue000-\U0010ffff]+"
-    rf"(?:\.[{_ATEXT}\u0080-\ud7ff\ue000-\U0010ffff]+)*\Z"
+# UTF8-non-ascii of RFC 6531, without what is no character, ends a line for some parser
+# (C1 controls, U+2028, U+2029) or shows an address as another one (direction marks).
+_BEYOND = (
+    r"\u00a1-\u200d\u2010-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufdcf\ufdf0-\ufefe\uff00-\ufffd"
+    r"\U00010000-\U0010fffd"
 )
+_DOT_STRING_UTF8 = re.compile(rf"[{_ATEXT}{_BEYOND}]+(?:\.[{_ATEXT}{_BEYOND}]+)*\Z")
 _QUOTED = re.compile(r'"(?:[ !#-\[\]-~]|\\[ -~])*"\Z')
+_QUOTED_UTF8 = re.compile(rf'"(?:[ !#-\[\]-~{_BEYOND}]|\\[ -~])*"\Z')
 MAX_LOCAL_OCTETS = 64
 MAX_DOMAIN_OCTETS = 253
 MAX_PATH_OCTETS = 254
@@ -106,9 +110,13 @@ class Mailbox:
         if not 0 < len(local_part.encode("utf-8", "surrogatepass")) <= MAX_LOCAL_OCTETS:
             raise AddressError("local-part must have 1 to 64 octets")
         plain = _DOT_STRING_UTF8 if smtputf8 else _DOT_STRING
-        if not (plain.match(local_part) or _QUOTED.match(local_part)):
+        quoted = _QUOTED_UTF8 if smtputf8 else _QUOTED
+        if not (plain.match(local_part) or quoted.match(local_part)):
             raise AddressError("local-part has a character that is not allowed")
-        return cls(local_part, Domain.parse(domain))
+        mailbox = cls(local_part, Domain.parse(domain))
+        if len(str(mailbox).encode()) > MAX_PATH_OCTETS:  # as we send it: in A-labels
+            raise AddressError("address in A-labels is longer than 254 octets")
+        return mailbox
 
     @property
     def canonical(self) -> str:

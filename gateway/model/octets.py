@@ -5,6 +5,7 @@ it, and that is one at a time (`extract`). Everywhere else these functions are u
 """
 
 import hmac
+import io
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -62,7 +63,12 @@ def head_of(octets: Octets) -> bytes:
 
 def whole_of(octets: Octets) -> bytes:
     """All octets in memory; for who must have them so, one message at a time."""
-    return octets if isinstance(octets, bytes) else b"".join(octets.chunks())
+    if isinstance(octets, bytes):
+        return octets
+    whole = io.BytesIO()  # grows in place, where joining would take them twice
+    for chunk in octets.chunks():
+        whole.write(chunk)
+    return whole.getvalue()
 
 
 async def keyed_digest(octets: Octets, key: bytes) -> str:

@@ -39,3 +39,5 @@ class Peer:
     municipality: MunicipalityId
     sender_domains: frozenset[Domain]
     identified_by: Identification
+    shadow: bool = False  # what it hands over are copies: counted, never sent (R3)
+    forwards: bool = False  # it may pass on what others wrote, if harmless (R8)

@@ -46,7 +46,12 @@ class Accepted(Record):
     findings: tuple[Facts, ...]  # regime, rule, place, count, weight
     unreadable: tuple[Facts, ...]  # place, reason
     removed: tuple[Facts, ...]  # kind of header field that we took out, count
-    recipients: tuple[Facts, ...]  # address, verdict, row, code, partner, ...
+    scanned: str  # for malware: clean, infected, no (not done), off (not set up)
+    malware: str | None  # its name, by the scanner
+    foreign_author: bool  # sent or written outside the client's domains (R8)
+    requiretls: bool  # the sender allows authenticated TLS only, on every hop
+    envid: str | None  # the sender's name for this transaction, as it came (xtext)
+    recipients: tuple[Facts, ...]  # address, notify, verdict, row, code, partner, ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,14 +148,14 @@ class NoticeSent(JobRecord):
     """A notice was queued for the sender (`job` is the job it is about)."""
 
     event: ClassVar[str] = "notice-sent"
-    kind: str  # failed, delayed, held, hold-expired, split
+    kind: str  # failed, delayed, held, hold-expired, split, relayed
     notice: str  # the MessageId of the notice
     addressee: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class NoticeDropped(JobRecord):
-    """No notice could be sent: null reverse-path without `notices_to`."""
+    """No notice was sent: nobody to tell, or who sent the mail wants none (NOTIFY)."""
 
     event: ClassVar[str] = "notice-dropped"
     kind: str

@@ -60,7 +60,8 @@ class Cause(enum.Enum):
     HOP_REPLY = "hop-reply"
     HOP_SILENT = "hop-silent"
     HOP_GARBAGE = "hop-garbage"
-    CONVERSION = "conversion"  # hop lacks 8BITMIME or SMTPUTF8
+    CONVERSION = "conversion"  # hop lacks 8BITMIME, SMTPUTF8 or room
+    REQUIRETLS = "requiretls"  # hop does not keep that tag (RFC 8689)
     POLICY = "policy"  # a re-check before the attempt stopped it (R6)
     CANCELLED = "cancelled"
     EXPIRED = "expired"
@@ -76,6 +77,7 @@ class RecipientOutcome:
     reply: RemoteReply | None = None
     tls_result: TlsResult | None = None
     code: Code | None = None  # K4xx for people
+    dsn: bool = False  # delivered, and the hop took the DSN wishes over (RFC 3461)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class HopFacts:
     detail: str  # for evidence; sanitised; no personal data of ours
     started_at: datetime.datetime
     ended_at: datetime.datetime
+    dsn: bool = False  # offers DSN: notices after this hop are its own to send
+    requiretls: bool = False  # MAIL carried that tag
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ _KNOWS_HYBRIDS = (3, 5)
 # message that each of a dozen threads ever read. The administrator's own values win.
 _MEMORY = {
     "MALLOC_ARENA_MAX": "2",
-    "MALLOC_MMAP_THRESHOLD_": "1048576",
-    "MALLOC_TRIM_THRESHOLD_": "1048576",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
 }
 _OUTSIDE = os.environ  # noqa: TID251 - OpenSSL's settings have no other door
 
