@@ -12,11 +12,11 @@ import pathlib
 import random  # noqa: TID251 - the one place where chance is chosen
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.resources.abc import Traversable
 from typing import Any
 
-from gateway import VERSION, clock, relay
+from gateway import VERSION, clock, relay, telemetry
 from gateway.config import Config, Municipality
 from gateway.config import parse as parse_config
 from gateway.evidence.checkpoint import origin_of
@@ -46,8 +46,11 @@ from gateway.net.transaction import Timeouts
 from gateway.parties import Client
 from gateway.partnerfile import Change
 from gateway.policy.classify import classify
+from gateway.policy.memory import Memory
 from gateway.policy.rulebook import Policy, build
 from gateway.ports import Ports
+from gateway.scan.clamd import ClamdScanner
+from gateway.services import ScannerDown
 from gateway.store.engine import database_path
 from gateway.store.migrate import migrate
 from gateway.store.partners import SqlPartners, with_digest
@@ -203,18 +206,22 @@ class PolicyClassifier:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self._memory = Memory(classify, secrets.token_bytes(32))
 
     async def classify(self, document: Document) -> Classification:
         """See `ports.Classifier.classify`."""
         length = sum(len(segment.text) for segment in document.segments)
         if length <= _SHORT:
-            return classify(document, self._policy)
-        return await asyncio.to_thread(classify, document, self._policy)
+            return self._memory.classify(document, self._policy)
+        return await asyncio.to_thread(self._memory.classify, document, self._policy)
 
 
-def make_house(installation: Installation) -> relay.House:
+def make_house(
+    installation: Installation, log: Callable[..., None] | None = None
+) -> relay.House:
     """Everything a message meets."""
     config, store = installation.config, installation.store
+    malware, log = config.malware, log or telemetry.make_log()
     _, resolver = make_resolver(config)
     facts = RegistryFacts(
         SqlPartners(store), resolver, config.allow_ranges, own_names(config)
@@ -232,6 +239,7 @@ def make_house(installation: Installation) -> relay.House:
         work=store.work,
         new_id=clock.new_id,
         now=clock.now,
+        scanner=None if malware is None else ClamdScanner(malware, log),
     )
     return relay.House(
         policy=installation.policy,
@@ -240,6 +248,7 @@ def make_house(installation: Installation) -> relay.House:
         secret=lambda: secrets.token_bytes(32),
         allow_ranges=config.allow_ranges,
         own_addresses=own_names(config),
+        scanner_down=ScannerDown.REFUSE if malware is None else malware.down,
     )
 
 

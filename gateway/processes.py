@@ -66,10 +66,12 @@ async def _open_intake(
         if watched.pressure.reason is not None:  # since MAIL
             raise StoreFull("store: a water mark is passed")
         if peer.shadow:
-            reply, taken = await watch.receive(message, peer, house, tallies), "counted"
+            reply = await watch.receive(message, peer, house, tallies)
+            event = "message-counted"
         else:
-            reply, taken = await relay.receive(message, peer, house), "accepted"
-        event = f"message-{taken}" if reply.code < 300 else "message-refused"  # noqa: PLR2004
+            reply = await relay.receive(message, peer, house)
+            event = "message-accepted"
+        event = event if reply.code < 300 else "message-refused"  # noqa: PLR2004
         log(event, message=message.id, client=peer.client, code=reply.enhanced)
         wake()
         return reply

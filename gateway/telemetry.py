@@ -6,9 +6,11 @@ must add it here, where a reviewer asks whether it could hold personal data (INV
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
+
+Count = Callable[[str, Mapping[str, object]], None]  # told an event and its fields
 
 EVENTS = frozenset(
     {
@@ -27,9 +29,17 @@ EVENTS = frozenset(
         "intake-recipients-refused",
         "intake-content-refused",
         "intake-fault",
+        "intake-handshake-refused",
+        "intake-session-ended",
+        "intake-pressure",
+        "intake-put-off",
+        "metrics-unavailable",
+        "scan-failed",
+        "scan-infected",
         "store-full",
         "unlisted-event",
         "message-accepted",
+        "message-counted",
         "message-refused",
         "queue-unavailable",
         "lease-lost",
@@ -70,11 +80,12 @@ FIELDS = frozenset(
 )
 
 
-def make_log(**bound: str | int) -> Callable[..., None]:
+def make_log(count: Count | None = None, /, **bound: str | int) -> Callable[..., None]:
     """A log function `log(event, **fields)`; unknown events and fields are dropped.
 
     Dropped, not raised: a log line may never be the reason that mail stops. So is one
-    that cannot be written, because the disk is full or nobody reads any more.
+    that cannot be written, because the disk is full or nobody reads any more. `count`
+    is told of every event, for metrics.
     """
     logger = structlog.wrap_logger(
         structlog.WriteLoggerFactory(file=sys.stderr)(),
@@ -89,6 +100,8 @@ def make_log(**bound: str | int) -> Callable[..., None]:
         if event not in EVENTS:
             event, fields = "unlisted-event", {}
         known = {key: value for key, value in fields.items() if key in FIELDS}
+        if count is not None:
+            count(event, known)
         with contextlib.suppress(OSError, ValueError):
             logger.info(event, **known)
 

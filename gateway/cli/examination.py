@@ -34,6 +34,7 @@ _SOON = datetime.timedelta(days=30)
 _EXAMPLE_PIN = "0" * 64
 _EXAMPLE = ".example"  # RFC 2606: no such name exists
 _ANSWERS_WITHIN_S = 3.0
+_OLD_SIGNATURES = datetime.timedelta(days=3)  # freshclam asks several times a day
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ def examine(speaker: Speaker) -> list[Finding]:
         "disk": _look_at_disk,
         "store": _look_at_store,
         "resolver": _look_at_resolver,
+        "malware": _look_at_scanner,
         "running": _look_whether_it_runs,
     }
     for subject, look in looks.items():
@@ -233,11 +235,12 @@ def _vouches_for(certificate: "Certificate", name: str) -> bool:
 def _look_at_disk(speaker: Speaker, config: Config) -> Iterator[Finding]:
     desk = Desk(speaker, "disk")
     free = shutil.disk_usage(config.state_dir).free
-    size = free // 2**20
-    if free > _LEAST_FREE:
+    size, mark = free // 2**20, config.limits.disk_free_octets
+    if free > max(_LEAST_FREE, mark):
         yield desk.good(desk.word("disk_free", size=size))
     else:
-        yield desk.bad("fail", "disk_low", config.state_dir, size=size)
+        where = config.state_dir
+        yield desk.bad("fail", "disk_low", where, size=size, mark=mark // 2**20)
 
 
 def _look_at_store(speaker: Speaker, config: Config) -> Iterator[Finding]:
@@ -316,6 +319,32 @@ def _look_at_resolver(speaker: Speaker, config: Config) -> Iterator[Finding]:
         yield desk.bad("fail", "resolver_silent", f"dns.resolver {where}", why=why)
         return
     yield desk.good(desk.word("resolver", where=where))
+
+
+def _look_at_scanner(speaker: Speaker, config: Config) -> Iterator[Finding]:
+    """Whether clamd answers, and of when its signatures are (R18)."""
+    from gateway.scan.clamd import ClamdScanner, signed_at
+
+    settings, desk = config.malware, Desk(speaker, "malware")
+    if settings is None:
+        return
+    place = settings.socket or f"{settings.address}:{settings.port}"
+    where = f"malware {place}"
+    quick = dataclasses.replace(settings, timeout_s=int(_ANSWERS_WITHIN_S))
+    scanner = ClamdScanner(quick, lambda *_, **__: None)
+    version = asyncio.run(scanner.version())
+    if version is None or not asyncio.run(scanner.answers()):
+        yield desk.bad("fail", "scanner_silent", where)
+        return
+    yield desk.good(version.partition("/")[0], where)
+    at = signed_at(version)
+    if at is None:
+        yield desk.bad("warn", "signatures_unknown", where)
+    elif clock.now() - at > _OLD_SIGNATURES:
+        days = (clock.now() - at).days
+        yield desk.bad("fail", "signatures_old", where, days=days)
+    else:
+        yield desk.good(desk.word("signatures", at=at.date().isoformat()), where)
 
 
 def _look_whether_it_runs(speaker: Speaker, config: Config) -> Iterator[Finding]:

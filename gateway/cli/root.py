@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from gateway import VERSION
-from gateway.cli import evidence, fault, mail, partners, sandbox, settings, setup
+from gateway.cli import (
+    evidence,
+    fault,
+    mail,
+    partners,
+    sandbox,
+    settings,
+    setup,
+    shadow,
+)
 from gateway.cli.help import Group
 from gateway.cli.output import DONE, USAGE, Speaker, language_of
 from gateway.texts.cli import LANGUAGES
@@ -49,7 +58,7 @@ def options(
     speaker.debug = debug
 
 
-for module in (setup, settings, mail, partners, evidence, sandbox):
+for module in (setup, settings, mail, shadow, partners, evidence, sandbox):
     module.add_to(app)
 
 

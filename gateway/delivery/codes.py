@@ -28,10 +28,16 @@ ADDRESS_BARRED: Final = Code("K408")
 HOP_REFUSED: Final = Code("K409")
 # The hop answered nonsense or fell silent.
 HOP_FAULTY: Final = Code("K410")
-# The hop lacks an extension (or room) that the message needs.
+# The hop lacks 8BITMIME, and the message has octets beyond ASCII.
 EXTENSION_MISSING: Final = Code("K411")
 # The mechanism that the partner is recorded to have is gone (B-25).
 REQUIRED_MISSING: Final = Code("K412")
+# The message may only go to who keeps the tag REQUIRETLS, and no host offers that.
+REQUIRETLS_MISSING: Final = Code("K413")
+# An address or header field is beyond ASCII, and the hop lacks SMTPUTF8.
+SMTPUTF8_MISSING: Final = Code("K414")
+# The message is larger than the hop says it takes.
+TOO_BIG: Final = Code("K415")
 
 
 def code_of(result: TlsResult) -> Code:

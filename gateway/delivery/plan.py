@@ -33,6 +33,7 @@ from gateway.model.destination import (
     Unavailable,
 )
 from gateway.model.ids import Code
+from gateway.model.message import MessageWish
 from gateway.model.partner import Requires, Route
 from gateway.model.reply import Cause, Status
 from gateway.trust import dane
@@ -110,6 +111,26 @@ def plan(
             return _plan_fixed(route, destination, guard)
         case MxDestination():  # pragma: no branch
             return _no_mail(destination) or _plan_mx(route, destination, guard)
+
+
+def route_for(route: Route, wish: MessageWish) -> Route:
+    """The route with what the message itself demands on top.
+
+    A message with REQUIRETLS goes over authenticated hops only, whatever its route asks
+    (RFC 8689 section 4.2.1, B-36). Nothing in a message asks for less: the header field
+    `TLS-Required: No` is not even read (A-36).
+    """
+    if not wish.requiretls:
+        return route
+    return dataclasses.replace(route, least=Assurance.AUTHENTICATED)
+
+
+def is_partial(destination: Destination) -> bool:
+    """Whether DNS could not be asked about some host, so that nothing is proven yet."""
+    return isinstance(destination, MxDestination) and any(
+        isinstance(host.addresses, Unavailable) or isinstance(host.tlsa, Unavailable)
+        for host in destination.hosts
+    )
 
 
 def _failed(

@@ -16,8 +16,16 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from gateway.delivery import xtext
 from gateway.model.address import AddressError, Mailbox
 from gateway.model.errors import GatewayError
+from gateway.model.message import (
+    NO_MESSAGE_WISH,
+    NO_RECIPIENT_WISH,
+    MessageWish,
+    Notify,
+    RecipientWish,
+)
 from gateway.model.reply import RemoteReply
 
 MAX_LINE_OCTETS: Final = 4096
@@ -208,7 +216,13 @@ QUIT: Final = b"QUIT\r\n"
 
 
 def mail(
-    reverse_path: str, *, size_octets: int | None, eight_bit: bool, smtputf8: bool
+    reverse_path: str,
+    *,
+    size_octets: int | None,
+    eight_bit: bool,
+    smtputf8: bool,
+    dsn: MessageWish = NO_MESSAGE_WISH,
+    requiretls: bool = False,
 ) -> bytes:
     """The MAIL command with the parameters that the hop offered and the message needs.
 
@@ -217,9 +231,11 @@ def mail(
         size_octets: None when the hop does not offer SIZE.
         eight_bit: Whether to say BODY=8BITMIME.
         smtputf8: Whether to say SMTPUTF8.
+        dsn: RET and ENVID as they came; for a hop that offers DSN only.
+        requiretls: Whether to say REQUIRETLS.
 
     Raises:
-        Unsendable: When the address would break the command (B-40).
+        Unsendable: When address or ENVID would break the command (B-40).
     """
     text = f"MAIL FROM:<{_path(reverse_path, smtputf8=smtputf8)}>"
     if size_octets is not None:
@@ -228,17 +244,41 @@ def mail(
         text += " BODY=8BITMIME"
     if smtputf8:
         text += " SMTPUTF8"
+    if dsn.ret is not None:
+        text += f" RET={dsn.ret.value}"
+    if dsn.envid is not None:
+        if not xtext.is_envid(dsn.envid):
+            raise Unsendable("ENVID is no xtext, or too long")
+        text += f" ENVID={dsn.envid}"
+    if requiretls:
+        text += " REQUIRETLS"
     return _line(text, smtputf8=smtputf8)
 
 
-def rcpt(recipient: Mailbox, *, smtputf8: bool) -> bytes:
+def rcpt(
+    recipient: Mailbox, *, smtputf8: bool, dsn: RecipientWish = NO_RECIPIENT_WISH
+) -> bytes:
     """The RCPT command.
 
+    Args:
+        recipient: Who it is for.
+        smtputf8: Whether MAIL says SMTPUTF8.
+        dsn: NOTIFY and ORCPT as they came; for a hop that offers DSN only. No ORCPT is
+            made up where none was given, though RFC 3461 section 5.2.1 (d) permits it.
+
     Raises:
-        Unsendable: When the address would break the command (B-40).
+        Unsendable: When address or ORCPT would break the command (B-40).
     """
-    path = _path(str(recipient), smtputf8=smtputf8)
-    return _line(f"RCPT TO:<{path}>", smtputf8=smtputf8)
+    text = f"RCPT TO:<{_path(str(recipient), smtputf8=smtputf8)}>"
+    if dsn.notify:
+        words = ",".join(word.value for word in Notify if word in dsn.notify)
+        text += f" NOTIFY={words}"
+    if dsn.orcpt is not None:
+        if not xtext.is_orcpt(dsn.orcpt):
+            raise Unsendable("ORCPT is no address type and xtext, or too long")
+        as_is = smtputf8 and dsn.orcpt.isprintable()
+        text += f" ORCPT={dsn.orcpt if as_is else xtext.embedded(dsn.orcpt)}"
+    return _line(text, smtputf8=smtputf8)
 
 
 def _path(text: str, *, smtputf8: bool) -> str:

@@ -6,6 +6,11 @@ tried again with less (B-30): neither on the same connection nor on a new one. T
 holds for opportunistic hops too, where a STARTTLS that was offered and then fails is a
 fault of the hop; it is deferred, not sent in plaintext.
 
+A parcel with REQUIRETLS asks more (RFC 8689 section 4.2.1, B-36): the hop must have
+proven who it is, and must offer REQUIRETLS over that very TLS session; one that does
+not gets no envelope, and the next may. Only when every planned host was seen to lack it
+has the attempt failed; otherwise it waits.
+
 An exception of `send` means that we failed ourselves. Connections serve one job and are
 never reused (B-32).
 """
@@ -41,6 +46,9 @@ MAX_CONNECTIONS = 12
 MAX_ADDRESSES = 4  # of one host: a host with many dead ones may not starve the next
 _DONE = 2
 _READY = 220
+
+
+_PROVEN = frozenset({Mechanism.DANE_EE, Mechanism.DANE_TA, Mechanism.PIN})
 
 
 class _HopFailed(Exception):  # noqa: N818 - the field's word
@@ -107,7 +115,7 @@ class SmtpDialer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeouts.attempt_s
         tried: list[HopFacts] = []
-        failures: list[_HopFailed] = []
+        failures: list[tuple[Hop, _HopFailed]] = []
         for hop, address in itertools.islice(_addresses(hops), MAX_CONNECTIONS):
             if failures and loop.time() >= deadline:
                 break
@@ -115,12 +123,12 @@ class SmtpDialer:
             try:
                 results = await self._call(call, parcel, commit_intent)
             except _HopFailed as failure:
-                failures.append(failure)
+                failures.append((hop, failure))
                 tried.append(call.facts(failure.detail, failure.tls_result))
             else:
                 tried.append(call.facts(call.detail))
                 return Outcome(tuple(tried), results)
-        return Outcome(tuple(tried), _deferred(parcel, failures))
+        return Outcome(tuple(tried), _not_taken_by_any(parcel, hops, failures))
 
     async def _call(
         self, call: "_Call", parcel: Parcel, commit_intent: CommitIntent
@@ -134,6 +142,8 @@ class SmtpDialer:
             raise _HopFailed(Cause.UNREACHABLE, codes.UNREACHABLE, str(error)) from None
         try:
             await self._open_session(wire, call)
+            await self._require_tls(wire, call, parcel)
+            call.dsn = "DSN" in wire.dialogue.capabilities
             transaction = Transaction(wire, parcel, self._timeouts)
             try:
                 return await transaction.run(call.facts, commit_intent)
@@ -167,6 +177,23 @@ class SmtpDialer:
                 await self._say_hello(wire)
         except (HopGarbage, HopLost) as error:
             raise _HopFailed(cause_of(error), codes.HOP_FAULTY, str(error)) from error
+
+    async def _require_tls(self, wire: Wire, call: "_Call", parcel: Parcel) -> None:
+        """Hold the hop to REQUIRETLS, when the parcel has that tag.
+
+        What it offered before TLS is forgotten by now.
+        """
+        if not parcel.wish.requiretls:
+            return
+        if call.mechanism not in _PROVEN:
+            await self._quit(wire)
+            detail = "REQUIRETLS, and the hop has not proven who it is"
+            raise _HopFailed(Cause.NOT_AUTHENTICATED, codes.NOT_AUTHENTICATED, detail)
+        if "REQUIRETLS" not in wire.dialogue.capabilities:
+            await self._quit(wire)
+            detail = "the hop does not offer REQUIRETLS over TLS"
+            raise _HopFailed(Cause.REQUIRETLS, codes.REQUIRETLS_MISSING, detail)
+        call.requiretls = True
 
     async def _greet(self, wire: Wire) -> None:
         greeting = await wire.reply(self._timeouts.greeting_s)
@@ -228,6 +255,8 @@ class _Call:
         self.mechanism: Mechanism | None = None
         self.matched: str | None = None
         self.detail = ""
+        self.dsn = False
+        self.requiretls = False
         self._now = now
         self._started_at = now()
 
@@ -245,13 +274,15 @@ class _Call:
             detail=detail,
             started_at=self._started_at,
             ended_at=self._now(),
+            dsn=self.dsn,
+            requiretls=self.requiretls,
         )
 
 
 def _check(parcel: Parcel) -> None:
     """Refuse what would break the dialogue before anybody is connected to."""
     try:
-        envelope_commands(parcel, {})
+        envelope_commands(parcel, {"DSN": ""})
         if isinstance(parcel.octets, bytes):  # others are looked at as they are sent
             collections.deque(dialogue.stuffed((parcel.octets,)), maxlen=0)
     except Unsendable as error:
@@ -288,18 +319,24 @@ def _not_taken(error: NotTaken) -> _HopFailed:
     return _HopFailed(error.cause, error.code, f"no answer to MAIL: {error.__cause__}")
 
 
-def _deferred(
-    parcel: Parcel, failures: list[_HopFailed]
+def _not_taken_by_any(
+    parcel: Parcel, hops: Sequence[Hop], failures: list[tuple[Hop, _HopFailed]]
 ) -> tuple[RecipientOutcome, ...]:
     """No hop took it: deferred, whatever the reason, and never with less (B-24, B-30).
 
-    Of several reasons the one about TLS is told: somebody has to look into that.
+    But for one reason: when each host was seen to lack REQUIRETLS, trying again will
+    not mend it. Of several reasons the one about TLS is told: somebody has to look into
+    that.
     """
-    told = max(failures, key=lambda failure: failure.tls_result is not None)
+    told = max((f for _, f in failures), key=lambda f: f.tls_result is not None)
+    lacking = {hop: f for hop, f in failures if f.cause is Cause.REQUIRETLS}
+    proven = all(hop in lacking for hop in hops)
+    if proven:
+        told = lacking[hops[-1]]
     return tuple(
         RecipientOutcome(
             recipient,
-            Status.DEFERRED,
+            Status.FAILED if proven else Status.DEFERRED,
             told.cause,
             told.reply.remote() if told.reply else None,
             told.tls_result,

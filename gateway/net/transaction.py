@@ -1,8 +1,12 @@
 """One mail transaction, from MAIL to the reply to the final dot.
 
-It starts only on a session that `judge` let pass. Its one hard question is what a lost
-connection means: before the final dot nothing was handed over, after it and before a
-complete reply a copy may be there, and that is *unknown* (B-51, RFC 1047).
+It starts only on a session that `judge` let pass. What the sender wished for is passed
+on word for word where the hop offers DSN (RFC 3461 section 5.2.1), and nothing of it
+where it does not; the reverse-path is never changed for it.
+
+Its one hard question is what a lost connection means: before the final dot nothing was
+handed over, after it and before a complete reply a copy may be there, and
+that is *unknown* (B-51, RFC 1047).
 """
 
 import dataclasses
@@ -11,8 +15,8 @@ from collections.abc import Callable, Mapping
 from gateway.delivery import codes
 from gateway.model.address import Mailbox
 from gateway.model.ids import Code
-from gateway.model.message import Body
-from gateway.model.octets import chunks_of, size_of
+from gateway.model.message import NO_MESSAGE_WISH, NO_RECIPIENT_WISH, Body
+from gateway.model.octets import chunks_of, head_of, size_of
 from gateway.model.reply import Cause, HopFacts, RecipientOutcome, RemoteReply, Status
 from gateway.net import dialogue
 from gateway.net.dialogue import HopGarbage, HopReply
@@ -60,7 +64,11 @@ class NotTaken(Exception):  # noqa: N818 - the field's word
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Needs:
-    """What the message asks of a hop's EHLO list."""
+    """What the message asks of a hop's EHLO list.
+
+    A-23, A-24: by what is there, not by what was said of it. SMTPUTF8 is for addresses
+    and header fields; octets of the body are 8BITMIME's (RFC 6531 section 3.5).
+    """
 
     eight_bit: bool
     smtputf8: bool
@@ -74,23 +82,30 @@ class _Needs:
         """
         octets = parcel.octets
         paths = parcel.reverse_path + "".join(map(str, parcel.recipients))
+        header = head_of(octets).partition(b"\r\n\r\n")[0]
         if isinstance(octets, bytes):
             plain = octets.isascii()
         else:
             plain = parcel.body is Body.SEVEN_BIT
         return cls(
             eight_bit=not plain,
-            smtputf8=parcel.smtputf8 and not (plain and paths.isascii()),
+            smtputf8=parcel.smtputf8 and not (paths.isascii() and header.isascii()),
             size_octets=size_of(octets),
         )
 
-    def lacking(self, capabilities: Mapping[str, str]) -> bool:
-        """Whether the hop cannot take the message without changing it."""
+    def lacking(self, capabilities: Mapping[str, str]) -> Code | None:
+        """Why the hop cannot take the message without changing it (A-21, A-23, A-24).
+
+        Nothing is re-encoded for it, so that what is sent is what was accepted (INV-5).
+        """
         limit = capabilities.get("SIZE", "")
-        too_big = limit.isdigit() and 0 < int(limit) < self.size_octets
-        no_eight_bit = self.eight_bit and "8BITMIME" not in capabilities
-        no_utf8 = self.smtputf8 and "SMTPUTF8" not in capabilities
-        return too_big or no_eight_bit or no_utf8
+        if limit.isdigit() and 0 < int(limit) < self.size_octets:
+            return codes.TOO_BIG
+        if self.smtputf8 and "SMTPUTF8" not in capabilities:
+            return codes.SMTPUTF8_MISSING
+        if self.eight_bit and "8BITMIME" not in capabilities:
+            return codes.EXTENSION_MISSING
+        return None
 
 
 class Transaction:
@@ -120,10 +135,9 @@ class Transaction:
         Raises:
             NotTaken: Before any recipient was answered; another host may be tried.
         """
-        if self._needs.lacking(self._wire.dialogue.capabilities):
-            self._settle_open(
-                Status.FAILED, Cause.CONVERSION, codes.EXTENSION_MISSING, None
-            )
+        lacking = self._needs.lacking(self._wire.dialogue.capabilities)
+        if lacking is not None:
+            self._settle_open(Status.FAILED, Cause.CONVERSION, lacking, None)
             return self._outcomes()
         accepted = await self._envelope()
         if accepted and await self._data():
@@ -231,7 +245,7 @@ class Transaction:
             return
         self.is_broken = reply.code == _CLOSING
         if reply.kind == _DONE:
-            self._settle_open(Status.DELIVERED, None, None, reply.remote())
+            self._settle_delivered(reply.remote())
         elif reply.kind == _GO_AHEAD // 100:  # an answer to some other question
             self._settle_open(
                 Status.UNKNOWN, Cause.HOP_GARBAGE, codes.HOP_FAULTY, reply.remote()
@@ -270,6 +284,14 @@ class Transaction:
                 recipient, status, cause, reply.remote(), code=code
             )
 
+    def _settle_delivered(self, reply: RemoteReply) -> None:
+        """Whoever offers DSN has it from here on, wishes and all (RFC 3461 5.2.1)."""
+        dsn = "DSN" in self._wire.dialogue.capabilities
+        for recipient in self._open():
+            self._results[recipient] = RecipientOutcome(
+                recipient, Status.DELIVERED, reply=reply, dsn=dsn
+            )
+
     def _settle_open(
         self,
         status: Status,
@@ -294,15 +316,27 @@ def envelope_commands(
 ) -> tuple[bytes, ...]:
     """MAIL and one RCPT for each recipient.
 
+    Args:
+        parcel: What is to be handed over.
+        capabilities: What the hop offers. REQUIRETLS is said whenever the parcel has
+            that tag: whether the hop offers it was looked at before.
+
     Raises:
-        Unsendable: When an address would break a command (B-40).
+        Unsendable: When an address or parameter would break a command (B-40).
     """
     needs = _Needs.of(parcel)
+    dsn = "DSN" in capabilities
+    wishes = parcel.recipient_wishes if dsn else {}
     mail = dialogue.mail(
         parcel.reverse_path,
         size_octets=needs.size_octets if "SIZE" in capabilities else None,
         eight_bit=needs.eight_bit,
         smtputf8=needs.smtputf8,
+        dsn=parcel.wish if dsn else NO_MESSAGE_WISH,
+        requiretls=parcel.wish.requiretls,
     )
-    recipients = (dialogue.rcpt(r, smtputf8=needs.smtputf8) for r in parcel.recipients)
+    recipients = (
+        dialogue.rcpt(r, smtputf8=needs.smtputf8, dsn=wishes.get(r, NO_RECIPIENT_WISH))
+        for r in parcel.recipients
+    )
     return (mail, *recipients)

@@ -110,16 +110,43 @@ def _verdict(case: Case) -> Verdict:
 
 
 def _sender_not_permitted(case: Case) -> bool:
-    mailbox = case.envelope.reverse_path.mailbox
-    foreign = mailbox is not None and mailbox.domain not in case.peer.sender_domains
-    return foreign or case.document.authors_faulty
+    """Of a forwarder the sender may be foreign: row 1b looks at what it is about."""
+    if case.peer.forwards:
+        return False
+    faulty = case.document.authors_faulty
+    return faulty or _is_sender_foreign(case.envelope, case.peer)
 
 
 def _author_not_permitted(case: Case) -> bool:
-    permitted = case.peer.sender_domains
-    if case.envelope.reverse_path.is_null:
-        permitted |= _own_host(case.peer)
-    return any(author.domain not in permitted for author in case.document.authors)
+    """Foreign mail passes through a forwarder only, and only harmless (R8, A-46)."""
+    if case.peer.forwards:
+        harmless = case.level is Level.NONE
+        return not harmless and is_foreign(case.envelope, case.peer, case.document)
+    return _has_foreign_author(case.envelope, case.peer, case.document)
+
+
+def is_foreign(envelope: Envelope, peer: Peer, document: Document) -> bool:
+    """Whether somebody outside the client's domains sent it or wrote it.
+
+    Authors that cannot be read without doubt are nobody's, so they count as foreign.
+    """
+    return (
+        document.authors_faulty
+        or _is_sender_foreign(envelope, peer)
+        or _has_foreign_author(envelope, peer, document)
+    )
+
+
+def _is_sender_foreign(envelope: Envelope, peer: Peer) -> bool:
+    mailbox = envelope.reverse_path.mailbox
+    return mailbox is not None and mailbox.domain not in peer.sender_domains
+
+
+def _has_foreign_author(envelope: Envelope, peer: Peer, document: Document) -> bool:
+    permitted = peer.sender_domains
+    if envelope.reverse_path.is_null:
+        permitted |= _own_host(peer)
+    return any(author.domain not in permitted for author in document.authors)
 
 
 def _own_host(peer: Peer) -> frozenset[Domain]:

@@ -11,7 +11,13 @@ from gateway.model.classification import Classification
 from gateway.model.document import Document
 from gateway.model.ids import Code, JobId, PartnerId, RecordId, RegimeId
 from gateway.model.job import Job, JobKind, JobRecipient, JobState
-from gateway.model.message import Message
+from gateway.model.message import (
+    NO_RECIPIENT_WISH,
+    Envelope,
+    Message,
+    Notify,
+    RecipientWish,
+)
 from gateway.model.octets import head_of, size_of
 from gateway.model.partner import Route
 from gateway.model.peer import Peer
@@ -22,12 +28,14 @@ from gateway.model.record import (
     Refused,
 )
 from gateway.model.reply import Reply
+from gateway.model.scan import Infected, Scan, word_of
 from gateway.model.verdict import Hold, Refuse, Relay, Verdict
-from gateway.policy.decide import clock_of
+from gateway.policy.decide import clock_of, is_foreign
 from gateway.policy.rulebook import Policy
 from gateway.queue import notice as notices
 from gateway.queue.batch import Batch, Content
-from gateway.queue.notice import Action, NoticeKind, NoticeLine
+from gateway.queue.dsn import Action, NoticeLine, is_wanted
+from gateway.queue.notice import NoticeKind
 from gateway.texts import render
 
 
@@ -58,6 +66,7 @@ class Decided:
     verdicts: tuple[Verdict, ...]  # one per recipient, at least one
     policy: Policy
     hostname: str
+    scan: Scan | None = None  # for malware; None: no scanner is set up
 
     @property
     def municipality(self) -> Municipality:
@@ -154,12 +163,24 @@ def _accepted_fields(
         "removed": tuple(
             (("field", kind), ("count", count)) for kind, count in message.removed
         ),
-        "recipients": tuple(map(_verdict_facts, decided.verdicts)),
+        "scanned": word_of(decided.scan),
+        "malware": decided.scan.name if isinstance(decided.scan, Infected) else None,
+        "foreign_author": is_foreign(message.envelope, peer, decided.document),
+        "requiretls": message.envelope.wish.requiretls,
+        "envid": message.envelope.wish.envid,
+        "recipients": tuple(
+            _verdict_facts(verdict, message.envelope) for verdict in decided.verdicts
+        ),
     }
 
 
-def _verdict_facts(verdict: Verdict) -> Facts:
-    start = (("address", str(verdict.recipient)), ("row", verdict.row))
+def _verdict_facts(verdict: Verdict, envelope: Envelope) -> Facts:
+    notify = _wish(verdict.recipient, envelope).notify
+    start = (
+        ("address", str(verdict.recipient)),
+        ("notify", None if notify is None else ",".join(_in_order(notify))),
+        ("row", verdict.row),
+    )
     match verdict:
         case Relay():
             return (
@@ -173,6 +194,14 @@ def _verdict_facts(verdict: Verdict) -> Facts:
             return (*start, ("verdict", "refuse"), ("code", verdict.reason.code))
         case Hold():  # pragma: no branch
             return (*start, ("verdict", "hold"), ("code", verdict.reason.code))
+
+
+def _wish(mailbox: Mailbox, envelope: Envelope) -> RecipientWish:
+    return envelope.recipient_wishes.get(mailbox, NO_RECIPIENT_WISH)
+
+
+def _in_order(notify: frozenset[Notify]) -> list[str]:
+    return [word.value for word in Notify if word in notify]
 
 
 _Group = tuple[Route, PartnerId | None, frozenset[RegimeId], str, Code | None]
@@ -223,7 +252,10 @@ def _job(
         kind=JobKind.MESSAGE,
         state=JobState.HELD if held else JobState.READY,
         reverse_path=message.envelope.reverse_path,
-        recipients=tuple(map(JobRecipient, recipients)),
+        recipients=tuple(
+            JobRecipient(mailbox, wish=_wish(mailbox, message.envelope))
+            for mailbox in recipients
+        ),
         route=route,
         partner=partner,
         level=decided.classification.level,
@@ -236,6 +268,7 @@ def _job(
         next_attempt_at=now,
         expires_at=now + lifetime,
         hold_code=hold_code,
+        wish=message.envelope.wish,
     )
 
 
@@ -261,7 +294,11 @@ def _tell(
     new_id: Callable[[], str],
     now: datetime.datetime,
 ) -> Batch:
-    """One notice at once that says who will get it, who not yet, and who not (R9)."""
+    """One notice at once that says who will get it, who not yet, and who not (R9).
+
+    About those only of whom the sender wants to hear (NOTIFY); when that leaves nobody
+    who is held or refused, there is no notice.
+    """
     held = [job for job in jobs if job.state is JobState.HELD]
     only_held = all(isinstance(verdict, Hold) for verdict in decided.verdicts)
     about = notices.About(
@@ -270,17 +307,41 @@ def _tell(
         notices.header_of(head_of(decided.message.octets)),
         now,
         max((job.expires_at for job in held), default=None),
+        decided.message.envelope.wish,
     )
-    return notices.queue_notice(
-        NoticeKind.HELD if only_held else NoticeKind.SPLIT,
-        about,
-        tuple(_line(verdict, decided) for verdict in decided.verdicts),
-        jobs[0],
-        notices.Desk(decided.policy, decided.hostname, new_id, now),
-    )
+    kind = NoticeKind.HELD if only_held else NoticeKind.SPLIT
+    desk = notices.Desk(decided.policy, decided.hostname, new_id, now)
+    wanted = [v for v in decided.verdicts if _is_told(v, decided.message.envelope)]
+    batch = Batch()
+    if not all(isinstance(verdict, Relay) for verdict in wanted):
+        lines = tuple(_line(verdict, decided) for verdict in wanted)
+        batch = notices.queue_notice(kind, about, lines, jobs[0], desk)
+    if len(wanted) < len(decided.verdicts):
+        batch += notices.unwanted(kind, jobs[0], desk)
+    return batch
+
+
+def _is_told(verdict: Verdict, envelope: Envelope) -> bool:
+    """Whether the sender wants to hear of this recipient; see `dsn`."""
+    if envelope.reverse_path.is_null:
+        return True
+    wish = _wish(verdict.recipient, envelope)
+    match verdict:
+        case Relay():  # said beside the others only, and so no notice of its own
+            return wish.notify is None or Notify.NEVER not in wish.notify
+        case Refuse():
+            return is_wanted(wish, Notify.FAILURE)
+        case Hold():  # pragma: no branch
+            return is_wanted(wish, Notify.FAILURE, Notify.DELAY)
 
 
 def _line(verdict: Verdict, decided: Decided) -> NoticeLine:
+    envelope = decided.message.envelope
+    orcpt = _wish(verdict.recipient, envelope).orcpt
+    return dataclasses.replace(_bare_line(verdict, decided), orcpt=orcpt)
+
+
+def _bare_line(verdict: Verdict, decided: Decided) -> NoticeLine:
     match verdict:
         case Relay():
             on_its_way = render.explain_word("on-its-way")

@@ -1,11 +1,16 @@
 """Notices to the sender: multipart/report after RFC 3462 and RFC 3464, Dutch first.
 
 A notice carries our words, the per-recipient status and the header fields of the
-message; never its body (G-12). It has the null reverse-path, goes over the
-municipality's own route, and is itself never answered by a notice.
+message; never its body (G-12), whatever RET says. It has the null reverse-path, goes
+over the municipality's own route, and is itself never answered by a notice: neither of
+ours nor of a later hop, for it asks for none (NOTIFY=NEVER, RFC 3461 section 6.1).
+
+A notice about mail with REQUIRETLS has that tag too (A-35). It is 7-bit, unless its
+addressee is outside ASCII: then it needs SMTPUTF8 itself (RFC 6533).
 """
 
 import base64
+import binascii
 import dataclasses
 import datetime
 import email.header
@@ -21,17 +26,26 @@ from gateway.model.address import Mailbox, ReversePath
 from gateway.model.classification import Level
 from gateway.model.ids import Digest, JobId, MessageId, RecordId
 from gateway.model.job import Job, JobKind, JobRecipient, JobState
-from gateway.model.message import Body
+from gateway.model.message import (
+    NO_MESSAGE_WISH,
+    Body,
+    MessageWish,
+    Notify,
+    RecipientWish,
+)
 from gateway.model.record import NoticeDropped, NoticeSent
-from gateway.model.reply import RemoteReply
 from gateway.policy.decide import clock_of
 from gateway.policy.rulebook import Policy
+from gateway.queue import dsn
 from gateway.queue.batch import Batch, Content
+from gateway.queue.dsn import NoticeLine
 from gateway.texts import render
 
 _MAX_HEADER_OCTETS = 16 * 1024
 _MAX_WORD = 75  # RFC 2047 section 2
 # The first line that is neither a field nor the continuation of one.
+_BOUNDARY = re.compile(rb'boundary="(=_[0-9a-f]{32})"')
+_NEVER = RecipientWish(frozenset({Notify.NEVER}))
 _BODY = re.compile(rb"^(?![!-9;-~]+:|[ \t])", re.MULTILINE)
 
 
@@ -43,26 +57,7 @@ class NoticeKind(enum.Enum):
     HELD = "held"
     HOLD_EXPIRED = "hold-expired"
     SPLIT = "split"
-
-
-class Action(enum.Enum):
-    """The `Action` field of RFC 3464 section 2.3.3 that we use."""
-
-    FAILED = "failed"
-    DELAYED = "delayed"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NoticeLine:
-    """What the notice says of one recipient; `action` None: it goes, or went, well."""
-
-    mailbox: Mailbox
-    action: Action | None
-    status: str  # enhanced status, e.g. "5.7.10"
-    reason: render.Explained
-    reply: RemoteReply | None = None
-    remote_host: str | None = None
-    diagnosis: str | None = None  # ours, where the hop said nothing
+    RELAYED = "relayed"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,6 +69,7 @@ class About:
     header: bytes = dataclasses.field(repr=False)
     accepted_at: datetime.datetime
     expires_at: datetime.datetime | None
+    wish: MessageWish = NO_MESSAGE_WISH
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,8 +83,15 @@ class Notice:
 
 
 def addressee(reverse_path: ReversePath, municipality: Municipality) -> Mailbox | None:
-    """Who gets the notice: the sender, else the municipality's mailbox, else nobody."""
-    return reverse_path.mailbox or municipality.notices_to
+    """Who gets the notice: the sender, when somebody reads that mailbox (R8).
+
+    Else it is the municipality's mailbox; for the null reverse-path perhaps nobody.
+    """
+    sender = reverse_path.mailbox
+    unread = {mailbox.canonical for mailbox in municipality.unattended}
+    if sender is None or sender.canonical in unread:
+        return municipality.notices_to
+    return sender
 
 
 def compose(
@@ -109,7 +112,7 @@ def compose(
         hostname: The reporting MTA.
         stamp: The id of the notice and the instant it is written.
 
-    Source: RFC 3462, RFC 3464, RFC 3834.
+    Source: RFC 6522, RFC 3464, RFC 3834, RFC 6533.
     """
     to = addressee(about.reverse_path, municipality)
     if to is None:
@@ -137,14 +140,17 @@ def compose(
         f' boundary="{boundary}"',
         "",
     )
+    status = dsn.status_part(
+        lines, hostname, about.accepted_at, about.wish.envid, about.expires_at
+    )
     parts = (
         _part(boundary, "text/plain; charset=utf-8", _base64(words.body), "base64"),
-        _part(boundary, "message/delivery-status", _status(about, lines, hostname)),
-        _part(boundary, "text/rfc822-headers", _header_text(about.header)),
+        _part(boundary, "message/delivery-status", status),
+        _returned(boundary, about.header),
         f"--{boundary}--\r\n",
     )
     text = "\r\n".join(head) + "\r\n" + "".join(parts)
-    return Notice(notice_id, kind, to, text.encode("ascii", "replace"))
+    return Notice(notice_id, kind, to, text.encode())
 
 
 def _part(boundary: str, kind: str, text: str, encoding: str = "7bit") -> str:
@@ -160,38 +166,32 @@ def _base64(text: str) -> str:
     return "".join(f"{encoded[at : at + 76]}\r\n" for at in range(0, len(encoded), 76))
 
 
-def _status(about: About, lines: tuple[NoticeLine, ...], hostname: str) -> str:
-    arrived = email.utils.format_datetime(about.accepted_at)
-    groups = [[f"Reporting-MTA: dns; {hostname}", f"Arrival-Date: {arrived}"]]
-    groups += [_per_recipient(about, line) for line in lines if line.action is not None]
-    return "\r\n\r\n".join("\r\n".join(group) for group in groups) + "\r\n"
+def _returned(boundary: str, header: bytes) -> str:
+    """The header block, whole lines only, bounded; nothing of it is lost.
+
+    Octets outside ASCII stand in quoted-printable, which RFC 6522 section 3 asks for in
+    this very part, and which receivers know that have never heard of RFC 6533.
+    """
+    kept = header[:_MAX_HEADER_OCTETS]
+    kept = kept[: kept.rfind(b"\r\n") + 2] if b"\r\n" in kept else b""
+    if kept.isascii():
+        return _part(boundary, "text/rfc822-headers", kept.decode("ascii"))
+    encoded = binascii.b2a_qp(kept, istext=True).decode("ascii")
+    kind = "text/rfc822-headers; charset=utf-8"
+    return _part(boundary, kind, encoded, "quoted-printable")
 
 
-def _per_recipient(about: About, line: NoticeLine) -> list[str]:
-    assert line.action is not None  # noqa: S101 - the caller filters
-    fields = [
-        f"Final-Recipient: rfc822; {line.mailbox}",
-        f"Action: {line.action.value}",
-        f"Status: {line.status}",
-    ]
-    if line.remote_host is not None:
-        fields.append(f"Remote-MTA: dns; {line.remote_host}")
-    if line.reply is not None:
-        enhanced = f" {line.reply.enhanced}" if line.reply.enhanced else ""
-        text = line.reply.text[:400]
-        fields.append(f"Diagnostic-Code: smtp; {line.reply.code}{enhanced} {text}")
-    elif line.diagnosis is not None:
-        fields.append(f"Diagnostic-Code: x-ketenmail; {line.diagnosis.strip()}")
-    if line.action is Action.DELAYED and about.expires_at is not None:
-        until = email.utils.format_datetime(about.expires_at)
-        fields.append(f"Will-Retry-Until: {until}")
-    return fields
+def redacted(notice: bytes) -> bytes:
+    """A notice of ours without the header fields of the message (RFC 8689 section 5).
 
-
-def _header_text(header: bytes) -> str:
-    """The header block in ASCII, whole lines only, bounded."""
-    text = header[:_MAX_HEADER_OCTETS].decode("ascii", "replace").replace("\ufffd", "?")
-    return text[: text.rfind("\r\n") + 2] if "\r\n" in text else ""
+    Args:
+        notice: As written by `compose`.
+    """
+    found = _BOUNDARY.search(notice)
+    assert found is not None  # noqa: S101 - `compose` wrote it
+    boundary = b"--" + found[1]
+    returned = notice.rindex(boundary + b"\r\n")
+    return notice[:returned] + boundary + b"--\r\n"
 
 
 def header_of(octets: bytes) -> bytes:
@@ -210,13 +210,17 @@ def job_for(
     policy: Digest,
     ids: JobId,
     times: tuple[datetime.datetime, datetime.datetime],
+    *,
+    requiretls: bool = False,
 ) -> Job:
     """The job that brings a notice to the municipality's own server.
 
     `times` are the present instant and the instant to give up. The notice is treated
-    as sensitive: its header fields are those of the message.
+    as sensitive: its header fields are those of the message. `requiretls` is that of
+    the message: they must be protected as it was (RFC 8689 section 5).
     """
     now, expires_at = times
+    plain = notice.octets.isascii()
     return Job(
         id=ids,
         message=notice.message,
@@ -224,18 +228,19 @@ def job_for(
         kind=JobKind.NOTICE,
         state=JobState.READY,
         reverse_path=ReversePath(None),
-        recipients=(JobRecipient(notice.addressee),),
+        recipients=(JobRecipient(notice.addressee, wish=_NEVER),),
         route=municipality.route,
         partner=None,
         level=Level.NONE,
         regimes=frozenset(),
-        body=Body.SEVEN_BIT,
-        smtputf8=False,
+        body=Body.SEVEN_BIT if plain else Body.EIGHT_BIT,
+        smtputf8=not plain,
         size_octets=len(notice.octets),
         policy=policy,
         accepted_at=now,
         next_attempt_at=now,
         expires_at=expires_at,
+        wish=MessageWish(requiretls=requiretls),
     )
 
 
@@ -261,15 +266,7 @@ def queue_notice(
     A notice about a notice is never made: the caller sees to that (A-06).
     """
     notice_id = MessageId(desk.new_id())
-    common: dict[str, Any] = {
-        "id": RecordId(desk.new_id()),
-        "at": desk.now,
-        "municipality": job.municipality,
-        "message": job.message,
-        "policy": desk.policy.digest,
-        "job": job.id,
-        "kind": kind.value,
-    }
+    common = _record_fields(kind, job, desk)
     municipality = desk.policy.municipalities.get(job.municipality)
     if municipality is None:  # settings forgot it; no route and no author is left
         why = "the municipality is not configured any more"
@@ -286,8 +283,27 @@ def queue_notice(
         desk.policy.digest,
         JobId(desk.new_id()),
         (desk.now, expires_at),
+        requiretls=about.wish.requiretls,
     )
     to = str(notice.addressee)
     sent = NoticeSent(**common, notice=notice_id, addressee=to)
     content = Content(notice_id, job.municipality, notice.octets)
     return Batch((content,), (notice_job,), (sent,))
+
+
+def unwanted(kind: NoticeKind, job: Job, desk: Desk) -> Batch:
+    """The record of a notice that the sender asked not to have (NOTIFY)."""
+    why = "the sender wants no such notice (NOTIFY)"
+    return Batch(records=(NoticeDropped(**_record_fields(kind, job, desk), why=why),))
+
+
+def _record_fields(kind: NoticeKind, job: Job, desk: Desk) -> dict[str, Any]:
+    return {
+        "id": RecordId(desk.new_id()),
+        "at": desk.now,
+        "municipality": job.municipality,
+        "message": job.message,
+        "policy": desk.policy.digest,
+        "job": job.id,
+        "kind": kind.value,
+    }

@@ -6,9 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.model.address import Mailbox
 from gateway.model.errors import TlsFailure
-from gateway.model.ids import Code, RecordId
+from gateway.model.ids import RecordId
 from gateway.model.job import Job, JobKind, JobRecipient, RecipientStatus
 from gateway.model.record import (
     AttemptRecord,
@@ -24,16 +23,11 @@ from gateway.model.record import (
 from gateway.model.reply import Cause, HopFacts, Outcome, RecipientOutcome, Status
 from gateway.model.verdict import Reason
 from gateway.policy.decide import clock_of
-from gateway.queue import notice as notices
-from gateway.queue import schedule
+from gateway.queue import schedule, telling
 from gateway.queue.batch import Batch
-from gateway.queue.notice import Action, Desk, NoticeKind, NoticeLine
+from gateway.queue.notice import Desk
 from gateway.queue.states import Move, move
-from gateway.texts import render
 from gateway.trust.chain import Chain
-
-_EXPIRED_CODE = Code("K420")
-_HOLD_EXPIRED_CODE = Code("K421")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,8 +74,8 @@ def settle(
     )
     batch = Batch(records=tuple(_records(settled, outcome, over, desk)))
     if job.kind is JobKind.MESSAGE:
-        told = _Told(settled, outcome, stopped, header, desk)
-        batch += _notices(told, over=over, warn=warn)
+        told = telling.Told(settled, outcome, stopped, header, desk)
+        batch += telling.tell_attempt(told, over=over, warn=warn)
     return Settlement(settled, batch)
 
 
@@ -118,7 +112,7 @@ _RECORD_OF: dict[Status, type[AttemptRecord]] = {
 def _records(job: Job, outcome: Outcome, over: bool, desk: Desk) -> list[AttemptRecord]:
     """One record for each kind of result; what was given up is also said so."""
     records: list[AttemptRecord] = []
-    uncertain = _uncertain(job)
+    uncertain = telling.uncertain(job)
     common: dict[str, Any] = {
         "at": desk.now,
         "municipality": job.municipality,
@@ -170,6 +164,8 @@ def hop_facts(hop: HopFacts) -> Facts:
         *_chain_facts(() if tls is None else tls.chain),
         ("matched", hop.matched),
         ("tls_result", None if hop.tls_result is None else hop.tls_result.value),
+        ("dsn", hop.dsn),
+        ("requiretls", hop.requiretls),
         ("detail", hop.detail),
         ("started_at", hop.started_at.isoformat()),
         ("ended_at", hop.ended_at.isoformat()),
@@ -245,104 +241,6 @@ def resume(job: Job, desk: Desk) -> Settlement:
     return Settlement(marked, Batch(records=(record,)))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Told:
-    """What a sender is told about: the job as settled, and what led to it."""
-
-    job: Job
-    outcome: Outcome
-    stopped: Reason | None
-    header: bytes = dataclasses.field(repr=False)
-    desk: Desk
-
-
-def _notices(told: _Told, *, over: bool, warn: bool) -> Batch:
-    final = {Status.FAILED} if not over else set(Status) - {Status.DELIVERED}
-    waiting = {Status.DEFERRED, Status.UNKNOWN} if warn else set()
-    batch = Batch()
-    for kind, action, statuses in (
-        (NoticeKind.FAILED, Action.FAILED, final),
-        (NoticeKind.DELAYED, Action.DELAYED, waiting),
-    ):
-        results = [r for r in told.outcome.recipients if r.status in statuses]
-        if results:
-            lines = tuple(_line(result, told, action) for result in results)
-            batch += _notice(kind, told.job, told.header, lines, told.desk)
-    return batch
-
-
-def _notice(
-    kind: NoticeKind,
-    job: Job,
-    header: bytes,
-    lines: tuple[NoticeLine, ...],
-    desk: Desk,
-) -> Batch:
-    about = notices.About(
-        job.message, job.reverse_path, header, job.accepted_at, job.expires_at
-    )
-    return notices.queue_notice(kind, about, lines, job, desk)
-
-
-def _line(result: RecipientOutcome, told: _Told, action: Action) -> NoticeLine:
-    municipality = told.desk.policy.municipalities.get(told.job.municipality)
-    given_up = action is Action.FAILED and result.status is not Status.FAILED
-    code = result.code or _EXPIRED_CODE
-    explained = render.explain(told.stopped or Reason(code), municipality)
-    if given_up and code != _EXPIRED_CODE:
-        explained = _given_up(explained)
-    if action is Action.FAILED and result.recipient in _uncertain(told.job):
-        explained = render.with_word(explained, "uncertain")
-    hops = told.outcome.hops
-    return NoticeLine(
-        result.recipient,
-        action,
-        _status_text(result, action, given_up=given_up),
-        explained,
-        result.reply,
-        hops[-1].host if hops and result.reply is not None else None,
-        _diagnosis(result, code),
-    )
-
-
-def _uncertain(job: Job) -> frozenset[Mailbox]:
-    """Recipients that may have a copy already, though no reply said so (B-53)."""
-    return frozenset(r.mailbox for r in job.recipients if r.uncertain)
-
-
-def _given_up(explained: render.Explained) -> render.Explained:
-    """The same reason once we stopped trying: its remedy may not say that we go on."""
-    end = render.explain(Reason(_EXPIRED_CODE))
-    return dataclasses.replace(
-        explained,
-        nl=f"{explained.nl} {end.nl}",
-        en=f"{explained.en} {end.en}",
-        do_nl=end.do_nl,
-        do_en=end.do_en,
-    )
-
-
-def _diagnosis(result: RecipientOutcome, code: Code) -> str:
-    """What lay under it, also when we gave up: status, code and kind (section J)."""
-    kind = result.tls_result or result.cause
-    failed = result.status is Status.FAILED
-    status = render.enhanced_status(code) if failed else render.retry_status(code)
-    return f"{status} {code} {'' if kind is None else kind.value}"
-
-
-def _status_text(result: RecipientOutcome, action: Action, *, given_up: bool) -> str:
-    """The enhanced status of RFC 3463; 5.4.7 when we gave up (section J)."""
-    if given_up:
-        return "5.4.7"
-    code = result.code or _EXPIRED_CODE
-    failed = action is Action.FAILED
-    said = result.reply.enhanced if result.reply is not None else None
-    fitting = "5." if failed else "4."
-    if said is not None and said.startswith(fitting):
-        return said
-    return render.enhanced_status(code) if failed else render.retry_status(code)
-
-
 def late(settled: Settlement) -> Batch:
     """What remains of a result when another worker holds the job (G-09).
 
@@ -376,7 +274,7 @@ def give_up(job: Job, desk: Desk) -> Settlement:
         (),
         tuple(
             RecipientOutcome(
-                mailbox, Status.DEFERRED, Cause.EXPIRED, code=_EXPIRED_CODE
+                mailbox, Status.DEFERRED, Cause.EXPIRED, code=telling.EXPIRED_CODE
             )
             for mailbox in job.open_recipients
         ),
@@ -386,7 +284,6 @@ def give_up(job: Job, desk: Desk) -> Settlement:
 
 def expire_hold(job: Job, header: bytes, desk: Desk) -> Settlement:
     """Nobody decided in time: as a rejection, and the sender is told (R1)."""
-    municipality = desk.policy.municipalities.get(job.municipality)
     opened = job.open_recipients
     done = dataclasses.replace(
         job,
@@ -408,11 +305,5 @@ def expire_hold(job: Job, header: bytes, desk: Desk) -> Settlement:
         job=job.id,
         recipients=tuple((("address", str(mailbox)),) for mailbox in opened),
     )
-    explained = render.explain(Reason(_HOLD_EXPIRED_CODE), municipality)
-    lines = tuple(
-        NoticeLine(mailbox, Action.FAILED, "5.7.1", explained) for mailbox in opened
-    )
     batch = Batch(records=(record,))
-    return Settlement(
-        done, batch + _notice(NoticeKind.HOLD_EXPIRED, job, header, lines, desk)
-    )
+    return Settlement(done, batch + telling.tell_hold_expired(job, header, desk))

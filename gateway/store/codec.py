@@ -29,7 +29,15 @@ from gateway.model.ids import (
     Role,
 )
 from gateway.model.job import Job, JobKind, JobRecipient, JobState, RecipientStatus
-from gateway.model.message import Body
+from gateway.model.message import (
+    NO_MESSAGE_WISH,
+    NO_RECIPIENT_WISH,
+    Body,
+    MessageWish,
+    Notify,
+    RecipientWish,
+    Ret,
+)
 from gateway.model.partner import (
     Partner,
     PartnerMailbox,
@@ -95,6 +103,8 @@ def job_secret(job: Job) -> bytes:
             "regimes": sorted(job.regimes),
             "body": job.body.value,
             "smtputf8": job.smtputf8,
+            "wish": _wish(job.wish),
+            "recipient_wishes": [_recipient_wish(r.wish) for r in job.recipients],
         },
         separators=(",", ":"),
     ).encode()
@@ -103,6 +113,8 @@ def job_secret(job: Job) -> bytes:
 def parse_job(row: RowMapping, secret: bytes) -> Job:
     """The job of a row and its unsealed part."""
     sealed = json.loads(secret)
+    # Rows of before version 0.2 know no wishes.
+    wishes = sealed.get("recipient_wishes") or [None] * len(sealed["recipients"])
     return Job(
         id=JobId(row["id"]),
         message=MessageId(row["message_id"]),
@@ -113,8 +125,15 @@ def parse_job(row: RowMapping, secret: bytes) -> Job:
             None if sealed["reverse_path"] is None else _parse(*sealed["reverse_path"])
         ),
         recipients=tuple(
-            JobRecipient(_parse(local, domain), RecipientStatus(status), uncertain)
-            for local, domain, status, uncertain in sealed["recipients"]
+            JobRecipient(
+                _parse(local, domain),
+                RecipientStatus(status),
+                uncertain,
+                _parse_recipient_wish(wish),
+            )
+            for (local, domain, status, uncertain), wish in zip(
+                sealed["recipients"], wishes, strict=True
+            )
         ),
         route=_parse_route(sealed["route"]),
         partner=None if sealed["partner"] is None else PartnerId(sealed["partner"]),
@@ -122,6 +141,7 @@ def parse_job(row: RowMapping, secret: bytes) -> Job:
         regimes=frozenset(map(RegimeId, sealed["regimes"])),
         body=Body(sealed["body"]),
         smtputf8=sealed["smtputf8"],
+        wish=_parse_wish(sealed.get("wish")),
         **_plain_fields(row),
     )
 
@@ -143,6 +163,41 @@ def _plain_fields(row: RowMapping) -> dict[str, Any]:
         "delay_notice_sent": bool(row["delay_notice_sent"]),
         "last_cause": row["last_cause"],
     }
+
+
+def _wish(wish: MessageWish) -> dict[str, Any] | None:
+    if wish == NO_MESSAGE_WISH:
+        return None
+    return {
+        "ret": None if wish.ret is None else wish.ret.value,
+        "envid": wish.envid,
+        "requiretls": wish.requiretls,
+    }
+
+
+def _parse_wish(value: Mapping[str, Any] | None) -> MessageWish:
+    if value is None:
+        return NO_MESSAGE_WISH
+    ret = None if value["ret"] is None else Ret(value["ret"])
+    return MessageWish(ret, value["envid"], value["requiretls"])
+
+
+def _recipient_wish(wish: RecipientWish) -> dict[str, Any] | None:
+    if wish == NO_RECIPIENT_WISH:
+        return None
+    notify = wish.notify
+    return {
+        "notify": None if notify is None else sorted(word.value for word in notify),
+        "orcpt": wish.orcpt,
+    }
+
+
+def _parse_recipient_wish(value: Mapping[str, Any] | None) -> RecipientWish:
+    if value is None:
+        return NO_RECIPIENT_WISH
+    notify = value["notify"]
+    wanted = None if notify is None else frozenset(map(Notify, notify))
+    return RecipientWish(wanted, value["orcpt"])
 
 
 def _mailbox(mailbox: Mailbox) -> tuple[str, str]:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0001"  # the migration that this code needs
+HEAD = "0002"  # the migration that this code needs
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -170,6 +170,20 @@ commit_marker = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("token", LargeBinary, nullable=False),
+)
+
+
+# What was counted of copies that a client in shadow mode handed over (R3): no address,
+# no content. `day` is of ISO 8601, UTC; `kind` says what `name` is a name of.
+shadow_count = Table(
+    "shadow_count",
+    metadata,
+    Column("municipality", Text, primary_key=True),
+    Column("day", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("verdict", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("total", BigInteger, nullable=False),
 )
 
 

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import ports
 from gateway.evidence import encode
+from gateway.limits import RESERVE_OCTETS
 from gateway.model.classification import Level
 from gateway.model.errors import ConfigError, LeaseLost, StoreFull, TemporaryFailure
 from gateway.model.ids import JobId, MessageId, MunicipalityId
@@ -42,7 +43,6 @@ from gateway.store.writer import (
 )
 
 T = TypeVar("T")
-RESERVE_OCTETS = 64 * 1024 * 1024  # kept free for state, notices and evidence (G-15)
 _READERS = 4
 _SECRET_OCTETS = 32
 _ORDINARY = "ordinary"

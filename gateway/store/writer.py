@@ -103,6 +103,8 @@ class Writer:
         self._draining = False
         self._connection: Connection | None = None
         self.broken = False
+        self._submitted = 0
+        self._settled = 0  # written by the thread only
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
 
@@ -129,11 +131,18 @@ class Writer:
         with self._lock:
             taken = not self._closed
             if taken:
+                self._submitted += 1
                 self._queue.put(unit)
         if not taken:
             _settle(unit, committed=False)
             raise TemporaryFailure("store: closed")
         return await future  # cancelled, it is left: the unit is the thread's
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Units that wait or are being written now, and those that are done."""
+        settled = self._settled
+        return self._submitted - settled, settled
 
     def close(self) -> None:
         """Write what waits, then end the thread."""
@@ -245,6 +254,7 @@ class Writer:
         for unit in batch:
             _settle(unit, committed if unit.error is None else committed and False)
             waiting.setdefault(unit.loop, []).append(unit)
+        self._settled += len(batch)
         for loop, units in waiting.items():
             with contextlib.suppress(RuntimeError):  # that loop was closed
                 loop.call_soon_threadsafe(_resolve, units)

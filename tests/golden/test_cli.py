@@ -114,6 +114,7 @@ class Terminal:
         text = text.replace(str(self.folder), "<folder>")
         for pattern, instead in MASKS:
             text = re.sub(pattern, instead, text)
+        text = text.replace(clock.now().date().isoformat(), "<today>")
         # Columns are as wide as what was masked.
         return re.sub(r"(?<=\S) {2,}(?=\S)", "  ", text)
 
@@ -298,6 +299,36 @@ def test_messages_are_classified_followed_and_proven(terminal):
     terminal.type("evidence verify {folder}/case.eml --key {folder}/log.pub", 1)
     terminal.type("evidence verify {folder}/none.zip", 2)
     terminal.compare("messages")
+
+
+def test_the_policy_is_tried_on_files_of_mail(terminal):
+    """R3: what would be stopped, and by which rules; nothing is sent or kept."""
+    installed(terminal)
+    folder = terminal.folder
+    terminal.type("partners apply {folder}/partners.toml", 0)
+    head = "From: J <j@gemeente.test>\nSubject: Zaak\n"
+    case = f"{head}To: crisis@ggz.test, info@onbekend.test\n\n{CASE}\n"
+    lunch = f"{head}To: info@onbekend.test\n\nLunch om 12.00 uur?\n"
+    incoming = "From: x@buiten.test\nTo: j@gemeente.test\n\nHallo\n"
+    hidden = f"{head}To: undisclosed-recipients:;\n\nHallo\n"
+    start = "From j@gemeente.test Wed Nov 25 10:00:00 2026\n"
+    mbox = "\n".join(start + each for each in (case, lunch, incoming, hidden))
+    (folder / "sent").write_text(f"{mbox}\n", "utf-8")
+    (folder / "lunch.eml").write_text(lunch, "utf-8")
+    terminal.type("policy report --days 1", 0)
+    terminal.type("shadow {folder}/lunch.eml", 0)
+    terminal.type("shadow {folder}/sent {folder}/lunch.eml", 1)
+    terminal.type("policy report --days 1", 0)
+    terminal.type("shadow {folder}/sent --count", 1)
+    terminal.type("shadow {folder}/lunch.eml --count --json", 0)
+    terminal.type("policy report --days 1", 0)
+    terminal.type("policy report --days 1 --json", 0)
+    terminal.type("shadow {folder}/lunch.eml {folder}/none.eml --count", 2)
+    terminal.type("shadow {folder}/lunch.eml --municipality elsewhere", 2)
+    terminal.type("policy report --municipality elsewhere", 2)
+    terminal.type("policy report --days 0", 2)
+    terminal.type("queue list", 0)
+    terminal.compare("shadow")
 
 
 def test_mistakes_in_settings_and_keys_are_explained(terminal):

@@ -1,6 +1,7 @@
 """The worked examples of the decision: every row at least twice, run as written."""
 
 import collections
+import dataclasses
 import datetime
 import tomllib
 
@@ -22,6 +23,7 @@ EXAMPLES = tomllib.loads(TEXT)["example"]
 SENDER = str(desk.SENDER)
 KNOWN_KEYS = {
     *("row", "name", "level", "regimes", "sender", "author", "authors_faulty"),
+    "forwards",
     *("auto_submitted", "recipient", "resembles", "authenticated_route"),
     *("municipality", "partner_roles", "partner_state", "partner_valid_until"),
     *("verdict", "code", "route", "least"),
@@ -54,7 +56,7 @@ def verdict_of(example):
     (verdict,) = decide(
         desk.classification(Level[example["level"].upper()], **regimes),
         desk.envelope(str(recipient), sender=Mailbox.parse(sender) if sender else None),
-        desk.peer(),
+        dataclasses.replace(desk.peer(), forwards=example.get("forwards", False)),
         Document(
             (),
             authors=(Mailbox.parse(author),),

@@ -13,6 +13,7 @@ import pytest
 from gateway.model.assurance import TlsResult
 from gateway.model.ids import Code
 from gateway.model.job import JobState
+from gateway.model.message import MessageWish
 from gateway.model.reply import Cause, Status
 from gateway.queue import settlement
 from gateway.queue.admission import admit
@@ -84,6 +85,20 @@ def split():
     )
 
 
+def relayed():
+    """ENVID and ORCPT come back; the hop does not offer DSN."""
+    recipient = desk.wishing(
+        FIRST, "SUCCESS", orcpt="rfc822;Crisis+2BDienst@ggz.example"
+    )
+    wish = MessageWish(envid="QQ314159+2B1")
+    job = desk.job(recipients=(recipient,), wish=wish)
+    taken = desk.result(
+        FIRST, Status.DELIVERED, reply=desk.reply(250, "2.0.0", "queued as 4711")
+    )
+    outcome = desk.outcome(taken, hops=(desk.hop(),))
+    return settlement.settle(job, outcome, HEADER, desk.desk()).batch
+
+
 def _admitted(*verdicts):
     return admit(desk.decided(*verdicts), desk.ids(), desk.COMMITMENT, NOW).batch
 
@@ -94,6 +109,7 @@ NOTICES = {
     NoticeKind.HELD: held,
     NoticeKind.HOLD_EXPIRED: hold_expired,
     NoticeKind.SPLIT: split,
+    NoticeKind.RELAYED: relayed,
 }
 
 
@@ -136,8 +152,8 @@ def test_its_delivery_status_has_all_that_rfc_3464_asks(kind):
     assert notice.recipients
     for fields in notice.recipients:
         assert fields["Final-Recipient"].startswith("rfc822; ")
-        assert fields["Action"] in {"failed", "delayed"}
-        klass = {"failed": "5", "delayed": "4"}[fields["Action"]]
+        assert fields["Action"] in {"failed", "delayed", "relayed"}
+        klass = {"failed": "5", "delayed": "4", "relayed": "2"}[fields["Action"]]
         assert fields["Status"].split(".")[0] == klass
         assert len(fields["Status"].split(".")) == 3
 

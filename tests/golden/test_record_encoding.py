@@ -60,6 +60,11 @@ TAKEN = {
     "findings": (),
     "unreadable": ((("place", "attachment/2"), ("reason", "encrypted")),),
     "removed": ((("field", "bcc"), ("count", 1)),),
+    "scanned": "infected",
+    "malware": "Win.Test.EICAR_HDB-1",
+    "foreign_author": False,
+    "requiretls": True,
+    "envid": "QQ314159+2B1",
     "recipients": (ADDRESSED, (*ADDRESSED[:1], ("code", None))),
 }
 RECORDS = (

@@ -129,7 +129,7 @@ def test_every_command_and_every_option_is_explained_and_no_other():
 
 def test_every_answer_can_be_had_as_json():
     leaves = [c for c, key in commands() if not hasattr(c, "commands")]
-    assert len(leaves) == 16
+    assert len(leaves) == 18
     for command in leaves:
         assert "--json" in [opt for p in command.params for opt in p.opts], command.name
 

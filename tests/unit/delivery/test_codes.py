@@ -24,4 +24,4 @@ def test_each_tls_result_has_its_code(result: TlsResult, code: str) -> None:
 
 def test_no_code_has_two_meanings() -> None:
     numbers = [v for k, v in vars(codes).items() if k.isupper()]
-    assert sorted(numbers) == [f"K4{n:02}" for n in range(1, 13)]
+    assert sorted(numbers) == [f"K4{n:02}" for n in range(1, 16)]

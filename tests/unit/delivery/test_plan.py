@@ -4,7 +4,7 @@ import ipaddress
 import pytest
 
 from gateway.config import AllowRange
-from gateway.delivery.plan import NoHop, plan
+from gateway.delivery.plan import NoHop, is_partial, plan, route_for
 from gateway.model.address import Domain
 from gateway.model.assurance import Assurance, TlsResult
 from gateway.model.destination import (
@@ -23,6 +23,7 @@ from gateway.model.destination import (
     TlsDemand,
     Unavailable,
 )
+from gateway.model.message import NO_MESSAGE_WISH, MessageWish
 from gateway.model.partner import Requires, Route, RouteMethod
 from gateway.model.reply import Cause, Status
 
@@ -351,3 +352,31 @@ def test_b35_the_dnssec_states_are_told_for_evidence(tlsa, word) -> None:
     route = dataclasses.replace(ORDINARY, pins=PINS, requires=Requires.PIN)
     (hop,) = planned(host("mx1", tlsa=tlsa), route=route)
     assert hop.dnssec == f"mx:secure host:secure tlsa:{word}"
+
+
+# --- what the message itself demands (A-35, B-36) ------------------------------
+
+
+@pytest.mark.parametrize("least", Assurance)
+def test_a35_requiretls_demands_an_authenticated_hop_whatever_the_route(least) -> None:
+    route = dataclasses.replace(ROUTE, least=least)
+    tagged = route_for(route, MessageWish(requiretls=True))
+    assert tagged == dataclasses.replace(route, least=Assurance.AUTHENTICATED)
+    assert route_for(route, NO_MESSAGE_WISH) == route
+
+
+def test_a35_ordinary_mail_with_requiretls_does_not_go_without_dane() -> None:
+    bare = host("mx1", tlsa=Absent(SECURE, nxdomain=True, ttl_s=60))
+    route = route_for(ORDINARY, MessageWish(requiretls=True))
+    answer = planned(bare, route=route)
+    assert isinstance(answer, NoHop)
+    assert (answer.status, answer.code) == (Status.FAILED, "K401")
+    assert names(planned(bare, route=ORDINARY)) == ["mx1.example.nl"]
+
+
+def test_inv3_a_host_that_cannot_be_asked_about_leaves_things_unproven() -> None:
+    known = host("mx1")
+    assert not is_partial(destination(known))
+    assert is_partial(destination(known, host("mx2", tlsa=BOGUS)))
+    assert is_partial(destination(known, host("mx2", addresses=BOGUS)))
+    assert not is_partial(fixed())

@@ -133,8 +133,9 @@ class Desk:
         return rest
 
 
-def settings(clients=NETWORK + USER, **limits):
-    parsed = config.parse(_TOML + clients)
+def settings(clients=NETWORK + USER, *, domains='"gem.nl"', **limits):
+    """Settings with these clients; `domains` are the first municipality's."""
+    parsed = config.parse(_TOML.replace('"gem.nl"', domains, 1) + clients)
     return dataclasses.replace(
         parsed,
         listeners=tuple(dataclasses.replace(each, port=0) for each in parsed.listeners),

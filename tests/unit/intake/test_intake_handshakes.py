@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.intake import handshakes
+from gateway.intake import entrance, handshakes
 from gateway.intake.handshakes import Handshakes, Pressure
 from gateway.intake.places import BALANCER, Guest
 from gateway.limits import Limits
@@ -198,6 +199,42 @@ async def test_a50_end_of_a_handshake_frees_place_and_handshake(intake, silent):
     assert desk.intake.handshakes._room._free == 100
     await talker.close()
     await until(lambda: desk.intake.places._room._free == 200)
+
+
+async def test_fault_at_the_door_closes_the_connection_and_is_told(
+    intake, connect, monkeypatch
+):
+    desk = await intake()
+
+    def broken(*arguments):
+        raise RuntimeError("hunter2")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.intake.clients, "identify", broken)
+        assert (await connect(desk)).greeting == ""
+    assert desk.ends() == [("fault", "greeting")]
+    assert desk.log[-2][0] == "intake-fault"
+    assert "hunter2" not in str(desk.log)
+    assert (await connect(desk)).greeting.startswith("220 ")
+
+
+async def test_door_opens_again_when_descriptors_were_short(
+    intake, connect, monkeypatch
+):
+    monkeypatch.setattr(entrance, "_PAUSE_S", 0.01)
+    loop, short = asyncio.get_running_loop(), [True, True]
+    accept = loop.sock_accept
+
+    async def scarce(listening):
+        if short:
+            short.pop()
+            raise OSError(errno.EMFILE, "too many open files")
+        return await accept(listening)
+
+    monkeypatch.setattr(loop, "sock_accept", scarce)
+    desk = await intake()
+    assert (await connect(desk)).greeting.startswith("220 ")
+    assert desk.ends() == [("no-descriptor", "greeting")] * 2
 
 
 async def test_a14_stop_does_not_wait_for_who_is_in_a_handshake(intake, silent):

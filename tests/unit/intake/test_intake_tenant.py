@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import itertools
+import pathlib
+import re
 
 import pytest
 
@@ -245,3 +247,14 @@ async def test_a34_certificate_of_an_unknown_authority_opens_nothing(intake, tmp
         await talker.close()
     assert desk.peers == []
     assert desk.ends()[0] == ("tls-failed", "handshake")
+
+
+def test_a34_settings_in_the_manual_are_settings_of_ours():
+    manual = pathlib.Path(__file__).parents[3] / "docs" / "microsoft365.md"
+    (block,) = re.findall(r"```toml\n(.*?)```", manual.read_text("utf-8"), re.DOTALL)
+    parsed = settings(block, domains='"gem.nl", "zwolle.example"')
+    one = parsed.clients[0]
+    assert one.tenant.header == "x-ms-exchange-crosstenant-id"
+    assert one.certificate_names == {Domain("mail.protection.outlook.com")}
+    assert parsed.listeners[-1].client_ca
+    ClientTable(parsed.clients, {})

@@ -1,6 +1,7 @@
 import pytest
 
 from gateway.model.address import Domain, Mailbox
+from gateway.model.message import MessageWish, Notify, RecipientWish, Ret
 from gateway.net import dialogue
 from gateway.net.dialogue import (
     MAX_LINE_OCTETS,
@@ -178,6 +179,73 @@ def test_commands_hold_what_the_hop_offered_and_the_message_needs() -> None:
     post = Mailbox('"a b"', Domain("example.nl"))
     assert dialogue.rcpt(post, smtputf8=False) == b'RCPT TO:<"a b"@example.nl>\r\n'
     assert dialogue.ehlo("gw.gemeente.nl") == b"EHLO gw.gemeente.nl\r\n"
+
+
+JAN = Mailbox("jan", Domain("example.nl"))
+
+
+def test_a26_wishes_are_said_word_for_word() -> None:
+    wish = MessageWish(Ret.HDRS, "aBc+2B")
+    said = dialogue.mail(
+        "a@b.nl",
+        size_octets=5,
+        eight_bit=False,
+        smtputf8=False,
+        dsn=wish,
+        requiretls=True,
+    )
+    assert said == b"MAIL FROM:<a@b.nl> SIZE=5 RET=HDRS ENVID=aBc+2B REQUIRETLS\r\n"
+    every = frozenset({Notify.DELAY, Notify.SUCCESS, Notify.FAILURE})
+    asked = RecipientWish(every, "rfc822;Jan+2Bx@Example.nl")
+    assert dialogue.rcpt(JAN, smtputf8=False, dsn=asked) == (
+        b"RCPT TO:<jan@example.nl> NOTIFY=SUCCESS,FAILURE,DELAY"
+        b" ORCPT=rfc822;Jan+2Bx@Example.nl\r\n"
+    )
+
+
+def test_a26_what_was_not_said_is_not_made_up() -> None:
+    assert dialogue.rcpt(JAN, smtputf8=False) == b"RCPT TO:<jan@example.nl>\r\n"
+    only = RecipientWish(orcpt="rfc822;x")
+    assert b"NOTIFY" not in dialogue.rcpt(JAN, smtputf8=False, dsn=only)
+
+
+def test_a28_the_longest_wishes_still_fit_into_a_command() -> None:
+    asked = RecipientWish(frozenset({Notify.NEVER}), "rfc822;" + "a" * 493)
+    assert len(dialogue.rcpt(JAN, smtputf8=False, dsn=asked)) <= 2048
+
+
+@pytest.mark.parametrize("envid", ["a b", "a\r\nDATA", "a" * 101, "\u00e9"])
+def test_b40_a_poisoned_envelope_id_never_becomes_a_command(envid) -> None:
+    with pytest.raises(Unsendable, match="ENVID"):
+        dialogue.mail(
+            "a@b.nl",
+            size_octets=None,
+            eight_bit=False,
+            smtputf8=True,
+            dsn=MessageWish(envid=envid),
+        )
+
+
+@pytest.mark.parametrize(
+    "orcpt", ["a", "rfc822;a b", "rfc822;a\r\nDATA", "rfc822;\u00e9"]
+)
+def test_b40_a_poisoned_original_recipient_never_becomes_a_command(orcpt) -> None:
+    with pytest.raises(Unsendable, match="ORCPT"):
+        dialogue.rcpt(JAN, smtputf8=True, dsn=RecipientWish(orcpt=orcpt))
+
+
+def test_a24_an_original_recipient_outside_ascii_is_said_as_the_hop_can_take_it() -> (
+    None
+):
+    """RFC 6533 section 3: the 7-bit form where SMTPUTF8 is not said."""
+    asked = RecipientWish(orcpt="utf-8;j\u00f6rg@example.nl")
+    said = dialogue.rcpt(JAN, smtputf8=True, dsn=asked)
+    assert said.endswith(" ORCPT=utf-8;j\u00f6rg@example.nl\r\n".encode())
+    said = dialogue.rcpt(JAN, smtputf8=False, dsn=asked)
+    assert said.endswith(b" ORCPT=utf-8;j\\x{F6}rg@example.nl\r\n")
+    unseen = RecipientWish(orcpt="utf-8;j\u200drg@example.nl")
+    said = dialogue.rcpt(JAN, smtputf8=True, dsn=unseen)
+    assert said.endswith(b" ORCPT=utf-8;j\\x{200D}rg@example.nl\r\n")
 
 
 def test_smtputf8_is_said_in_utf8() -> None:

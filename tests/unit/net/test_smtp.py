@@ -602,6 +602,7 @@ async def test_b42_552_is_final_everywhere_but_at_rcpt(manners, ehlo_tls) -> Non
 # --- what the message needs of the hop -------------------------------------------------------------
 
 
+UTF8_HEADER = "Subject: caf\u00e9\r\n\r\nx\r\n".encode()
 EIGHT_BIT = "Subject: x\r\n\r\ncaf\u00e9\r\n".encode()
 
 
@@ -633,22 +634,53 @@ async def test_smtputf8_is_said_when_an_address_needs_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offer", "given"),
+    ("offer", "given", "code"),
     [
-        (b"250 mx1\r\n", parcel(octets=EIGHT_BIT)),
-        (b"250-mx1\r\n250 8BITMIME\r\n", parcel(ANDRE, smtputf8=True)),
-        (b"250-mx1\r\n250 SIZE 50\r\n", parcel()),
+        (b"250 mx1\r\n", parcel(octets=EIGHT_BIT), "K411"),
+        (
+            b"250 mx1\r\n",
+            parcel(octets=EIGHT_BIT, body=Body.EIGHT_BIT),
+            "K411",
+        ),
+        (b"250-mx1\r\n250 8BITMIME\r\n", parcel(ANDRE, smtputf8=True), "K414"),
+        (
+            b"250-mx1\r\n250 8BITMIME\r\n",
+            parcel(octets=UTF8_HEADER, smtputf8=True),
+            "K414",
+        ),
+        (b"250-mx1\r\n250 SIZE 50\r\n", parcel(), "K415"),
     ],
-    ids=["8BITMIME", "SMTPUTF8", "SIZE"],
+    ids=["no-8BITMIME", "8BITMIME", "address", "header", "SIZE"],
 )
-async def test_a_hop_that_lacks_what_the_message_needs_fails_it(offer, given) -> None:
+async def test_a21_a23_a24_a_hop_that_lacks_what_the_message_needs_fails_it(
+    offer, given, code
+) -> None:
     with LoopbackHop(Manners(ehlo_tls=offer), CHAIN) as server:
         outcome = await send(hop_to(server), given=given)
     assert no_envelope(server)
     assert server.said(b"QUIT")
     (result,) = outcome.recipients
     assert (result.status, result.cause) == (Status.FAILED, Cause.CONVERSION)
-    assert result.code == "K411"
+    assert result.code == code
+
+
+async def test_a24_an_eight_bit_body_alone_needs_no_smtputf8() -> None:
+    offer = b"250-mx1\r\n250 8BITMIME\r\n"
+    with LoopbackHop(Manners(ehlo_tls=offer), CHAIN) as server:
+        outcome = await send(
+            hop_to(server), given=parcel(octets=EIGHT_BIT, smtputf8=True)
+        )
+    assert statuses(outcome) == [Status.DELIVERED]
+    assert server.said(b"MAIL")[0].endswith(b"BODY=8BITMIME")
+
+
+async def test_a24_a_header_outside_ascii_is_said_to_need_smtputf8() -> None:
+    offer = b"250-mx1\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n"
+    with LoopbackHop(Manners(ehlo_tls=offer), CHAIN) as server:
+        given = parcel(octets=UTF8_HEADER, smtputf8=True)
+        outcome = await send(hop_to(server), given=given)
+    assert statuses(outcome) == [Status.DELIVERED]
+    assert server.said(b"MAIL")[0].endswith(b" BODY=8BITMIME SMTPUTF8")
 
 
 # --- B-50, B-51: around the final dot ------------------------------------------------------------------

@@ -24,7 +24,15 @@ from gateway.model.ids import (
     RuleId,
 )
 from gateway.model.job import Job, JobKind, JobRecipient, JobState
-from gateway.model.message import Body, Envelope, Message
+from gateway.model.message import (
+    NO_MESSAGE_WISH,
+    Body,
+    Envelope,
+    Message,
+    MessageWish,
+    Notify,
+    RecipientWish,
+)
 from gateway.model.partner import Route, RouteMethod
 from gateway.model.peer import Identification, Peer, TlsFacts
 from gateway.model.reply import HopFacts, Outcome, RecipientOutcome, RemoteReply, Status
@@ -140,6 +148,16 @@ def job(*recipients: str, **changes) -> Job:
     return Job(**values | changes)
 
 
+def notify(*words: str, orcpt: str | None = None) -> RecipientWish:
+    """The wish of `RCPT TO:<...> NOTIFY=words ORCPT=orcpt`."""
+    return RecipientWish(frozenset(map(Notify, words)), orcpt)
+
+
+def wishing(address: str, *words: str, orcpt: str | None = None) -> JobRecipient:
+    """A recipient of a job about whom the sender wants to hear just that."""
+    return JobRecipient(mailbox(address), wish=notify(*words, orcpt=orcpt))
+
+
 def result(address: str, status: Status, **more) -> RecipientOutcome:
     return RecipientOutcome(mailbox(address), status, **more)
 
@@ -196,9 +214,16 @@ def decided(
     sender: Mailbox | None = SENDER,
     tls: TlsFacts | None = None,
     octets: bytes = OCTETS,
+    wish: MessageWish = NO_MESSAGE_WISH,
+    wishes: dict[str, RecipientWish] | None = None,
 ) -> Decided:
     """A message at `certain` of wvggz with these verdicts."""
-    envelope = Envelope(ReversePath(sender), tuple(v.recipient for v in verdicts))
+    envelope = Envelope(
+        ReversePath(sender),
+        tuple(v.recipient for v in verdicts),
+        wish=wish,
+        recipient_wishes={mailbox(a): w for a, w in (wishes or {}).items()},
+    )
     finding = Finding(RuleId("wvggz.opname"), "body/1", 2, 5)
     return Decided(
         Message(MessageId("message-1"), envelope, octets, NOW),

@@ -223,14 +223,27 @@ def test_an_accepted_record_says_who_what_and_why_but_not_the_text():
     assert [dict(facts) for facts in accepted.recipients] == [
         {
             "address": "a@ggz.example",
+            "notify": None,
             "row": "12",
             "verdict": "relay",
             "partner": "ggz",
             "method": "mx",
             "least": "authenticated",
         },
-        {"address": "b@x.example", "row": "4", "verdict": "refuse", "code": "K301"},
-        {"address": "c@y.example", "row": "5a", "verdict": "hold", "code": "K302"},
+        {
+            "address": "b@x.example",
+            "notify": None,
+            "row": "4",
+            "verdict": "refuse",
+            "code": "K301",
+        },
+        {
+            "address": "c@y.example",
+            "notify": None,
+            "row": "5a",
+            "verdict": "hold",
+            "code": "K302",
+        },
     ]
     assert desk.BODY_CANARY not in repr(accepted)
 

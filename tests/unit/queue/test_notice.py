@@ -10,7 +10,8 @@ from gateway.model.classification import Level
 from gateway.model.ids import JobId, MessageId
 from gateway.model.job import JobKind, JobState
 from gateway.queue import notice
-from gateway.queue.notice import About, Action, NoticeKind, NoticeLine
+from gateway.queue.dsn import Action, NoticeLine
+from gateway.queue.notice import About, NoticeKind
 from gateway.texts import render
 from tests.unit.queue import queue_desk as desk
 from tests.unit.queue.queue_desk import DAY, HEADER, HOUR, NOW, OCTETS
@@ -150,9 +151,15 @@ def test_a_header_without_one_whole_line_is_left_out():
     assert opened(what=about(b"X: " + b"y" * 20000)).returned.get_payload() == ""
 
 
-def test_a_header_outside_ascii_is_returned_with_question_marks():
-    given = opened(what=about("Subject: caf\u00e9\r\n".encode()))
-    assert given.returned.get_payload() == "Subject: caf??\r\n"
+def test_a_header_outside_ascii_comes_back_whole_in_seven_bit():
+    """A-24: nothing of it is lost, and every receiver can take it (RFC 6522 3)."""
+    header = ("Subject: caf\u00e9 = caf\u00e9\r\n" + "X: \u65e5 \r\n" * 40).encode()
+    given = opened(what=about(header + b"X-Half: wor"))
+    assert given.octets.isascii()
+    assert given.returned.get_content_type() == "text/rfc822-headers"
+    assert given.returned["Content-Transfer-Encoding"] == "quoted-printable"
+    assert given.returned.get_payload(decode=True) == header
+    assert max(map(len, given.octets.split(b"\r\n"))) <= 78
 
 
 @pytest.mark.parametrize("kind", NoticeKind)

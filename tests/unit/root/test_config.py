@@ -73,6 +73,11 @@ def test_a_good_file_gives_frozen_values_with_defaults():
         ("[dns]", "[limits]\nline_octets = 997\n[dns]", "limits.line_octets"),
         ("[dns]", "[limits]\nline_octets = 65537\n[dns]", "limits.line_octets"),
         ("[dns]", "[limits]\nsize_octets = 0\n[dns]", "limits.size_octets"),
+        (
+            "[dns]",
+            "[limits]\ndisk_free_octets = 67108864\n[dns]",
+            "limits.disk_free_octets",
+        ),
         ("[dns]", '[malware]\ndown = "refuse"\n[dns]', "malware.clamd_port"),
         (
             "[dns]",

@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from gateway import app, processes
+from gateway import app, metrics, processes
 from gateway.config import parse
 from gateway.model.errors import ConfigError, EvidenceError
 from gateway.model.ids import MunicipalityId
@@ -121,7 +121,9 @@ async def test_a_sequencer_whose_store_saw_an_io_error_ends_to_be_started_again(
 
     monkeypatch.setattr(app.Installation, "open", remember)
     stopping = asyncio.Event()
-    running = asyncio.create_task(processes.sequence(config, "sequencer", stopping))
+    running = asyncio.create_task(
+        processes.sequence(config, "sequencer", stopping, metrics.Board())
+    )
     async with asyncio.timeout(20):
         while not opened:
             await asyncio.sleep(0.01)

@@ -22,13 +22,13 @@ def open_all(key, chunks, name=NAME):
 @given(st.integers(0, 3 * KIB64 + 2))
 def test_what_was_sealed_opens_again(size):
     key, octets = make_key(), bytes(size)
-    chunks = list(sealed.seal_chunks(key, NAME, octets))
+    chunks = list(sealed.seal_chunks(key, NAME, [octets]))
 
     assert octets == open_all(key, sealed.split_chunks(b"".join(chunks)))
 
 
 def test_a_chunk_is_64_kib_and_a_tag():
-    chunks = list(sealed.seal_chunks(make_key(), NAME, bytes(2 * KIB64)))
+    chunks = list(sealed.seal_chunks(make_key(), NAME, [bytes(2 * KIB64)]))
 
     assert [len(chunk) for chunk in chunks] == [KIB64 + 16, KIB64 + 16]
 
@@ -46,7 +46,7 @@ TAMPERED = {
 @pytest.mark.parametrize("how", TAMPERED)
 def test_changed_content_does_not_open(how):
     key = make_key()
-    chunks = list(sealed.seal_chunks(key, NAME, os.urandom(2 * KIB64 + 5)))
+    chunks = list(sealed.seal_chunks(key, NAME, [os.urandom(2 * KIB64 + 5)]))
 
     with pytest.raises(TemporaryFailure):
         open_all(key, TAMPERED[how](chunks))
@@ -54,7 +54,7 @@ def test_changed_content_does_not_open(how):
 
 def test_content_of_another_message_does_not_open():
     key = make_key()
-    chunks = list(sealed.seal_chunks(key, NAME, b"inhoud"))
+    chunks = list(sealed.seal_chunks(key, NAME, [b"inhoud"]))
 
     with pytest.raises(TemporaryFailure):
         open_all(key, chunks, sealed.label("message", "m", "2"))
@@ -74,3 +74,15 @@ def test_a_key_does_not_show_itself():
     key = sealed.Key(b"GEHEIM" * 5, "e", b"w")
 
     assert "GEHEIM" not in repr(key)
+
+
+@given(st.binary(max_size=300), st.integers(1, 7), st.integers(0, 2 * KIB64))
+def test_how_content_is_cut_into_pieces_shows_nowhere(edge, step, middle):
+    octets = edge + bytes(middle) + edge
+    key = make_key()
+    pieces = [edge[at : at + step] for at in range(0, len(edge), step)]
+    pieces += [bytes(middle), edge]
+
+    assert list(sealed.seal_chunks(key, NAME, pieces)) == list(
+        sealed.seal_chunks(key, NAME, [octets])
+    )

@@ -1,0 +1,1 @@
+"""Malware scanners: mail is looked at before it is accepted (R18)."""
