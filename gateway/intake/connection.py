@@ -28,12 +28,12 @@ from gateway.model.reply import Reply
 logging.getLogger("mail.log").disabled = True
 # Of each TLS connection asyncio keeps room for 256 KiB that may come at once: hundreds
 # of uploads would take as many megabytes. There is no setting for it.
-asyncio.sslproto.SSLProtocol.max_size = 64 * 1024
+asyncio.sslproto.SSLProtocol.max_size = 32 * 1024
 
 COMMAND_OCTETS = 2048
 AUTH_OCTETS = 12288  # RFC 4954 section 4
 _READ_OCTETS = 65536
-_BUFFER_OCTETS = 32768  # over the longest line; twice as much is read ahead
+_BUFFER_OCTETS = 16384  # over the longest line; twice as much is read ahead
 _LINE_OCTETS = 480  # of a reply of ours
 _MAX_ERRORS = 10
 _LINGER_S = 10  # for a last reply that the client does not take

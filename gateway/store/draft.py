@@ -57,7 +57,18 @@ class Drafts:
             self.check_room()
             return self._directory.begin(message)
 
-        return Draft(self, await self.run(open_file), key, name)
+        opening = asyncio.ensure_future(self.run(open_file))
+        try:
+            file = await asyncio.shield(opening)
+        except asyncio.CancelledError:  # the client is gone, the file may yet come
+            opening.add_done_callback(self._forget)
+            raise
+        return Draft(self, file, key, name)
+
+    def _forget(self, opening: "asyncio.Future[SpoolFile]") -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            file = opening.result()
+            self.run_later(lambda: release(file))
 
     def close(self) -> None:
         """Wait for what is being written."""

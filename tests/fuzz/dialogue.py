@@ -184,7 +184,7 @@ class Bench:
 
     def drafts_left(self):
         """Files of large messages; they are removed a little later, in a thread."""
-        for _ in range(500):
+        for _ in range(200):
             if not any(self.spool.iterdir()):
                 return []
             time.sleep(0.01)
@@ -357,6 +357,15 @@ def open_files():
     return len(list(pathlib.Path("/proc/self/fd").iterdir()))
 
 
+def stays_open(files):
+    """Whether more files than that stay open; a thread may be closing one."""
+    for _ in range(200):
+        if open_files() <= files:
+            return False
+        time.sleep(0.01)
+    return True
+
+
 def run_many(seed, numbers):
     """Run the dialogues with these numbers; what was counted, and the findings."""
     with contextlib.closing(Bench()) as bench:
@@ -377,7 +386,7 @@ def _look(bench, number, files):
     gc.collect()
     left = bench.drafts_left()
     fault = bench.fault_outside()
-    if fault is None and open_files() > files:
+    if fault is None and stays_open(files):
         fault = "a file was left open"
     if fault is None and left:
         fault = f"files left: {left}"
@@ -425,11 +434,19 @@ def tell(seed, number):
         script = write_script(seed, number)
         if bench.run(script) is not None:
             script = shortest(bench, script)
-        bench.run(script)
-        for _step in script.steps:
-            pass
-        for _name in ("took", "said"):
-            pass
+        finding = bench.run(script)
+        say(dataclasses.replace(script, steps=()))
+        for step in script.steps:
+            say(step)
+        wire = bench.sitting.wire
+        for name in ("took", "said"):
+            say((name, wire and [bytes(each)[:_WIDTH] for each in getattr(wire, name)]))
+        say(bench.sitting.store.log)
+        say(finding)
+
+
+def say(what):
+    sys.stdout.write(f"{str(what)[:_WIDTH]}\n")
 
 
 def main():
@@ -449,9 +466,15 @@ def main():
     ):
         counts += counted
         findings += found
-    time.monotonic() - began
-    for _finding in findings[:_SHOWN]:
-        pass
+    seconds = time.monotonic() - began
+    for finding in findings[:_SHOWN]:
+        say(f"{finding.number}: {finding.what}")
+    say(
+        f"seed {options.seed}: {counts['dialogues']} dialogues,"
+        f" {counts['commands']} commands, {counts['messages']} messages accepted"
+        f" ({counts['compared']} compared), {len(findings)} findings;"
+        f" {seconds:.0f} s, {counts['dialogues'] / seconds:.0f} a second"
+    )
     return 1 if findings else 0
 
 

@@ -125,6 +125,7 @@ def main():
         with_atheris(options.target, options.runs, options.seed, options.findings)
     else:
         with_hypothesis(options.target, options.runs, options.seed)
+        sys.stdout.write(f"{options.target}: {options.runs} inputs, no finding\n")
     return 0
 
 

@@ -337,7 +337,7 @@ class Referee:
         if home is None:
             raise FoulError("MAIL of a stranger (A-45)")
         text = rest.decode("utf-8", "surrogateescape")
-        self.smtputf8 = re.search(r"> (?:.* )?(?i:SMTPUTF8)(?: |$)", text) is not None
+        self.smtputf8 = re.search(r"> (?:.* )?(?ai:SMTPUTF8)(?: |$)", text) is not None
         path = self.path(text, "FROM:", _NULL, _PATH)
         if path is None:
             raise FoulError(f"MAIL accepted: {rest[:60]!r}")

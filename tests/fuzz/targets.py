@@ -122,26 +122,33 @@ def check_parameters(parameters, rest):
         assert not equals or re.fullmatch(r"[^\x00-\x20=\x7f]+", value)
 
 
+def parse_or_none(parse, parameters):
+    try:
+        return parse(parameters)
+    except Refusal:
+        return None
+
+
 def wishes(octets):
     """The parameters of DSN: what is taken is what RFC 3461 and 6533 know, verbatim."""
     try:
         text = octets.decode("utf-8")
     except UnicodeError:
         return  # is no value of a parameter
-    try:
-        envid = dsn.parse_envid({"ENVID": text})
-    except Refusal:
-        envid = None
+    if parse_or_none(dsn.parse_ret, {"RET": text}) is not None:
+        assert text.upper() in {"FULL", "HDRS"}
+        assert text.isascii()
+    envid = parse_or_none(dsn.parse_envid, {"ENVID": text})
     if envid is not None:
         assert envid == text
         assert re.fullmatch(r"(?:[!-~]+)", text)
         assert len(text) <= 100
         assert "=" not in text
-    try:
-        wish = dsn.parse_recipient_wish({"NOTIFY": text, "ORCPT": "rfc822;a"})
-    except Refusal:
-        wish = None
+    wish = parse_or_none(
+        dsn.parse_recipient_wish, {"NOTIFY": text, "ORCPT": "rfc822;a"}
+    )
     if wish is not None:
+        assert text.isascii()
         words = text.upper().split(",")
         assert sorted(words) == sorted(word.value for word in wish.notify)
         assert words == ["NEVER"] or set(words) <= {"SUCCESS", "FAILURE", "DELAY"}

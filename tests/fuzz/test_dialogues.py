@@ -5,11 +5,12 @@ The long form is `make fuzz`; its figures stand in docs/assurance.md.
 
 import asyncio
 import contextlib
+import dataclasses
 
 import pytest
 
 from gateway.model.reply import Reply
-from tests.fuzz.dialogue import Bench, Store, run_many
+from tests.fuzz.dialogue import Bench, Store, open_files, run_many, stays_open
 from tests.fuzz.script import Script, write_script
 from tests.fuzz.sound import flaws, without_stripped
 from tests.fuzz.wire import Wire
@@ -23,6 +24,7 @@ GOOD = (
     + HEAD
     + b"..\r\n.\r\nNOOP\r\nQUIT\r\n"
 )
+LARGE = GOOD.replace(b"..\r\n", b"x\r\n" * 100)
 
 
 @pytest.mark.parametrize("numbers", SHARES, ids=lambda share: f"from-{share[0]}")
@@ -38,6 +40,21 @@ def test_made_up_dialogues_find_no_fault(numbers):
 def test_a_number_is_one_dialogue_for_ever():
     assert write_script(1, 7) == write_script(1, 7)
     assert len({repr(write_script(1, number)) for number in range(50)}) == 50
+
+
+@pytest.mark.parametrize("turns", range(12))
+def test_a_client_that_goes_while_its_file_is_opened_leaves_none(turns):
+    """A-50: neither a file on the disk nor a descriptor."""
+    steps = (("send", LARGE), ("turn", turns), ("reset", None))
+    with contextlib.closing(Bench()) as bench:
+        assert bench.run(script(limits={"memory_octets": 10})) is None
+        files = open_files()
+        going = dataclasses.replace(
+            script(limits={"memory_octets": 10}), steps=(("quiet", None), *steps)
+        )
+        assert bench.run(going) is None
+        assert bench.drafts_left() == []
+        assert not stays_open(files)
 
 
 # --- each thing that is looked for is seen ---------------------------------------------

@@ -23,6 +23,22 @@ def test_the_words_of_a_target_lead_somewhere(name):
 @pytest.mark.parametrize(
     ("name", "octets"),
     [
+        ("path", "<a@b.nl> \u017fMTPUTF8".encode()),  # upper() makes S of it
+        ("wishes", "HDR\u017f".encode()),
+        ("wishes", "\u017fUCCESS".encode()),
+        ("plain-text", b"\xff\xfe"),  # a mark that the label contradicts
+        ("plain-text", b"\xff\xfe\0\0"),
+        ("plain-text", b"\xfe\xff"),
+    ],
+)
+def test_what_was_found_once(name, octets):
+    """A-26, A-47: each of these broke its property before."""
+    targets.TARGETS[name][0](octets)
+
+
+@pytest.mark.parametrize(
+    ("name", "octets"),
+    [
         ("path", b"<a@b.nl> SIZE=1"),
         ("path", b"<> BODY=8BITMIME"),
         ("path", b"<postmaster>"),

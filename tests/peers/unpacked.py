@@ -18,7 +18,7 @@ import tempfile
 
 from tests.peers import presence
 
-PACKAGES = ("exim4-daemon-light", "msmtp")
+PACKAGES = ("exim4-daemon-light", "msmtp", "haproxy")
 _PLACE = pathlib.Path(__file__).parents[2] / ".venv" / "peers"
 _PATIENCE_S = 300
 _AS_ROOT = ("-o", "APT::Sandbox::User=root")  # the folder is not for user _apt

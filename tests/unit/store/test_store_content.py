@@ -1,13 +1,14 @@
 import asyncio
 import dataclasses
 import os
+import threading
 
 import pytest
 
 from gateway.model.errors import StoreFull, TemporaryFailure
 from gateway.model.ids import MessageId
 from gateway.model.job import JobState
-from gateway.model.octets import whole_of
+from gateway.model.octets import head_of, keyed_digest, whole_of
 from gateway.store import tables
 from gateway.store.spoolfile import SpoolDirectory
 from tests.contract.store_bed import (
@@ -173,3 +174,86 @@ async def test_free_room_is_that_of_the_file_system(bed):
     directory = SpoolDirectory(bed.place / "spool", lambda _step: None)
 
     assert abs(directory.free_octets() - room.f_bavail * room.f_frsize) < 10**9
+
+
+async def test_a_draft_whose_client_went_while_it_was_opened_leaves_no_file(bed):
+    loop = asyncio.get_running_loop()
+    reached, go_on = asyncio.Event(), threading.Event()
+
+    def probe(step):
+        if step == "spool-open":
+            loop.call_soon_threadsafe(reached.set)
+            go_on.wait(10)
+
+    store = bed.open(probe)
+    beginning = asyncio.create_task(store.drafts.begin(MessageId("m"), OWNER))
+    await reached.wait()
+    beginning.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await beginning
+    go_on.set()
+    async with asyncio.timeout(10):
+        while asyncio.all_tasks() - {asyncio.current_task()} or files(bed):
+            await asyncio.sleep(0)
+
+
+async def test_a_draft_becomes_the_file_of_its_message(bed, store, spool):
+    octets = make_octets(LARGE)
+    draft = await store.drafts.begin(MessageId("m"), OWNER)
+    for at in range(0, LARGE, 50_000):
+        await draft.write(octets[at : at + 50_000])
+    kept = await draft.finish(octets[:1000])
+    assert whole_of(kept) == octets
+    assert await keyed_digest(kept, b"k" * 32) == await keyed_digest(octets, b"k" * 32)
+    async with store.work() as work:
+        await work.spool.save(MessageId("m"), OWNER, kept)
+    draft.discard()  # too late: a unit has it
+    loaded = await spool.load(MessageId("m"))
+    assert whole_of(loaded) == octets
+    assert head_of(loaded) == octets[: len(head_of(loaded))]
+    assert len(files(bed)) == 1
+    assert (await spool.reconcile()).removed == 0
+
+
+@pytest.mark.parametrize("small", [0, 1, 5000])
+async def test_a_small_draft_is_a_file_too(bed, store, spool, small):
+    octets = make_octets(small)
+    draft = await store.drafts.begin(MessageId("m"), OWNER)
+    await draft.write(octets)
+    kept = await draft.finish(octets)
+    async with store.work() as work:
+        await work.spool.save(MessageId("m"), OWNER, kept)
+    assert whole_of(await spool.load(MessageId("m"))) == octets
+    assert len(files(bed)) == 1
+
+
+async def test_a_draft_under_way_is_no_orphan_and_one_that_is_left_is(
+    bed, store, spool
+):
+    draft = await store.drafts.begin(MessageId("m"), OWNER)
+    await draft.write(make_octets(LARGE))
+    assert (await spool.reconcile()).removed == 0
+    assert len(files(bed)) == 1
+    draft.discard()
+    draft.discard()
+    async with asyncio.timeout(10):
+        while files(bed):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("how", ["cut", "flip", "grow"])
+async def test_g01_a_changed_spool_file_never_reads_as_the_message(
+    bed, store, spool, how
+):
+    await accept(store, "1", make_octets(LARGE))
+    (path,) = files(bed)
+    sealed_octets = bytearray(path.read_bytes())
+    if how == "cut":
+        del sealed_octets[-70_000:]
+    elif how == "grow":
+        sealed_octets += bytes(70_000)
+    else:
+        sealed_octets[-100] ^= 1
+    path.write_bytes(sealed_octets)
+    with pytest.raises(TemporaryFailure):
+        whole_of(await spool.load(MessageId("m-1")))
