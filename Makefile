@@ -3,11 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test lint assurance venv peers lock clean
+.PHONY: help run test lint assurance fuzz venv peers lock clean
 
 PYTHON ?= python3
 UV ?= uv
 WORKERS ?= 2
+FUZZ_SEED ?= 1
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadgroup
@@ -17,6 +18,7 @@ help:
 	@echo 'make test       all tests, against real peers (installs them when root)'
 	@echo 'make lint       formatting, types, import contracts, spelling'
 	@echo 'make assurance  all tests in their long form, with branch coverage'
+	@echo 'make fuzz       a million generated dialogues, and the grammars by atheris'
 	@echo 'make venv       only the Python environment in .venv'
 	@echo 'make peers      only the system packages that the tests need'
 	@echo 'make lock       pin the newest dependencies in requirements.lock (needs uv)'
@@ -30,6 +32,11 @@ test: $(READY) peers
 
 assurance: $(READY) peers
 	$(PYTEST) --cov=gateway --cov-branch --cov-report=term:skip-covered
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz.dialogue --dialogues 1000000 --processes $(WORKERS) \
+	  --seed $(FUZZ_SEED)
+	$(BIN)/python -m tests.fuzz.grammar --runs 200000 --seed $(FUZZ_SEED)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ EVENTS = frozenset(
         "intake-sender-refused",
         "intake-recipients-refused",
         "intake-content-refused",
+        "intake-command-refused",
         "intake-fault",
         "intake-handshake-refused",
         "intake-session-ended",

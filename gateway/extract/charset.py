@@ -121,12 +121,21 @@ def _codec(label: str) -> str | None:
 def _guess(octets: bytes) -> str:
     for mark, codec in _BOMS:
         if octets.startswith(mark):
-            return octets.decode(codec, "replace")
+            return _marked(octets, mark, codec)
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError:
         # The five octets that windows-1252 leaves open become U+FFFD.
         return octets.decode("windows-1252", "replace")
+
+
+def _marked(octets: bytes, mark: bytes, codec: str) -> str:
+    """By its mark; a wide one may be false, and then octets are characters (A-47)."""
+    text = octets.decode(codec, "replace")
+    single = octets[len(mark) :].replace(b"\0", b"").decode("windows-1252", "replace")
+    if codec == "utf-8-sig" or single == text:
+        return text
+    return f"{text}\n{single}"
 
 
 def decode_base64(octets: bytes, start: int = 0, end: int | None = None) -> bytes:

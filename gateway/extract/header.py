@@ -24,7 +24,7 @@ _EXTENDED_PIECES = 3  # charset'language'value
 
 def unfold(value: str) -> str:
     """The field as one line: a fold is its line end only (RFC 5322 2.2.3)."""
-    return _FOLD.sub("", value).strip()
+    return _FOLD.sub("", value).strip(" \t\r\n")
 
 
 def to_octets(value: str) -> bytes:

@@ -8,6 +8,8 @@ code (A-27). The codes are those of requirements section J.
 from gateway.model.reply import Reply
 from gateway.texts import render
 
+_FOR_GOOD = 500
+
 
 class Refusal(Exception):  # noqa: N818 - the field's word
     """A verb is answered with this reply; `close` ends the session after it."""
@@ -29,6 +31,23 @@ def _explained(code: str) -> Reply:
         for language in render.LANGUAGES
     )
     return _reply(550, render.enhanced_status(code), *lines)
+
+
+def _told(code: int, enhanced: str, dutch: str, english: str) -> Reply:
+    """What a sender may see in a bounce: what stopped and what to do, Dutch first."""
+    refused = "Bericht geweigerd: ", "Message refused: "
+    return _reply(code, enhanced, refused[0] + dutch, refused[1] + english)
+
+
+def is_for_people(reply: Reply) -> bool:
+    """Whether it is a refusal that is said in both languages."""
+    return reply.code >= _FOR_GOOD and len(reply.lines) > 1
+
+
+def with_reference(reply: Reply, reference: str) -> Reply:
+    """The same, with our reference as its last line (R23)."""
+    last = render.reference_line(reference)
+    return Reply(reply.code, reply.enhanced, (*reply.lines, last))
 
 
 def _form(dutch: str, english: str) -> Reply:
@@ -67,8 +86,18 @@ BROKEN_LINE = _reply(500, "5.5.2", "Lines end with CR LF and hold no CR, LF or N
 LINE_TOO_LONG = _reply(500, "5.5.2", "Command line too long")
 UNKNOWN_COMMAND = _reply(500, "5.5.2", "Command not recognized")
 BAD_ARGUMENT = _reply(501, "5.5.4", "Syntax error in parameters or arguments")
-BAD_SENDER = _reply(501, "5.1.7", "Bad sender address syntax")
-BAD_RECIPIENT = _reply(501, "5.1.3", "Bad recipient address syntax")
+BAD_SENDER = _told(
+    501,
+    "5.1.7",
+    "het adres van de afzender is niet goed geschreven. Verbeter het.",
+    "the sender's address is not well written. Correct it.",
+)
+BAD_RECIPIENT = _told(
+    501,
+    "5.1.3",
+    "het adres van de ontvanger is niet goed geschreven. Verbeter het.",
+    "the recipient's address is not well written. Correct it.",
+)
 BAD_BASE64 = _reply(501, "5.5.2", "Cannot decode response")
 AUTH_CANCELLED = _reply(501, "5.7.0", "Authentication cancelled")
 NOT_OFFERED = _reply(502, "5.5.1", "Command not implemented")
@@ -76,15 +105,48 @@ BAD_SEQUENCE = _reply(503, "5.5.1", "Bad sequence of commands")
 GREET_FIRST = _reply(503, "5.5.1", "Send EHLO first")
 NO_MECHANISM = _reply(504, "5.5.4", "Unrecognized authentication type")
 TLS_NEEDED = _reply(530, "5.7.0", "Must issue a STARTTLS command first")
-AUTH_NEEDED = _reply(530, "5.7.0", "Authentication required")
+AUTH_NEEDED = _told(
+    530,
+    "5.7.0",
+    "deze mailserver is hier niet bekend. Beheerder: meld aan met AUTH, of laat het"
+    " netwerk of clientcertificaat registreren.",
+    "this mail server is not known here. Administrator: authenticate (AUTH), or have"
+    " its network or client certificate registered.",
+)
 BAD_CREDENTIALS = _reply(535, "5.7.8", "Authentication credentials invalid")
 AUTH_NEEDS_TLS = _reply(538, "5.7.11", "Encryption required for authentication")
-RELAY_DENIED = _reply(550, "5.7.1", "Relaying denied")
+RELAY_DENIED = _told(
+    550,
+    "5.7.1",
+    "deze mailserver is hier niet bekend en mag niets doorsturen. Beheerder: laat het"
+    " netwerk of clientcertificaat registreren.",
+    "this mail server is not known here, relaying denied. Administrator: have its"
+    " network or client certificate registered.",
+)
 SENDER_NOT_ALLOWED = _explained("K201")
-TOO_BIG = _reply(552, "5.3.4", "Message size exceeds the limit")
-NOT_ASCII = _reply(553, "5.6.7", "Address is not ASCII: say SMTPUTF8 in MAIL")
+TOO_BIG = _told(
+    552,
+    "5.3.4",
+    "het is groter dan deze mailpoort aanneemt. Stuur kleinere of minder bijlagen, of"
+    " deel ze op een andere veilige manier.",
+    "it is larger than this gateway accepts. Send smaller or fewer attachments, or"
+    " share them in another secure way.",
+)
+NOT_ASCII = _told(
+    553,
+    "5.6.7",
+    "een adres is geen ASCII en SMTPUTF8 is niet gevraagd. Gebruik een adres zonder"
+    " bijzondere tekens of een mailserver met SMTPUTF8.",
+    "an address is not ASCII and SMTPUTF8 was not asked for. Use a plain address, or a"
+    " mail server with SMTPUTF8.",
+)
 NO_VALID_RECIPIENTS = _reply(554, "5.5.1", "No valid recipients")
-LOOP = _reply(554, "5.4.6", "Too many hops: the message loops")
+LOOP = _told(
+    554,
+    "5.4.6",
+    "het gaat in een kring rond. Beheerder: zoek welke mailserver het terugstuurt.",
+    "the message loops. Administrator: find the mail server that sends it back.",
+)
 NOT_SUPPORTED = _reply(555, "5.5.4", "Parameter not recognized or not implemented")
 
 NOT_OF_TENANT = _reply(
@@ -128,8 +190,8 @@ CONTROL_IN_HEADER = _form(
     "a header field holds a control character. Remove it.",
 )
 HEADER_TOO_LONG = _form(
-    "de kop is groter dan 1 MB. Verwijder kopregels.",
-    "the header is over 1 MB. Remove header fields.",
+    "de kop is groter dan 256 kB. Verwijder kopregels.",
+    "the header is over 256 kB. Remove header fields.",
 )
 FOLD_FIRST = _form(
     "de eerste regel begint met een spatie of tab. Begin met een kopregel.",

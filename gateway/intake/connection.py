@@ -215,10 +215,11 @@ class Connection(smtp.SMTP):
                 self._where = Where.COMMAND
                 await self._obey(line)
             except Refusal as refusal:
+                reply = self.referred(refusal.reply)
                 if refusal.close:
-                    self._parting(refusal.reply)
+                    self._parting(reply)
                     return self._farewell(refusal.reply)
-                await self.say(refusal.reply)
+                await self.say(reply)
             if self._where is not Where.GREETING:
                 self._where = Where.COMMAND  # whatever the verb went through
 
@@ -260,6 +261,10 @@ class Connection(smtp.SMTP):
 
     def left(self, reason: Reason | None) -> None:
         """The session is over; `reason` says why if it ended oddly."""
+        raise NotImplementedError
+
+    def referred(self, reply: Reply) -> Reply:
+        """A refusal as it is said: with our reference where people may see it."""
         raise NotImplementedError
 
     def permitted(self, verb: str) -> Refusal | None:

@@ -8,7 +8,7 @@ import re
 
 from gateway.intake import answer
 from gateway.intake.answer import Refusal
-from gateway.intake.path import Parameters
+from gateway.intake.path import Parameters, upper
 from gateway.model.message import Notify, RecipientWish, Ret
 
 MAX_ENVID = 100
@@ -32,7 +32,7 @@ def parse_ret(parameters: Parameters) -> Ret | None:
     if "RET" not in parameters:
         return None
     try:
-        return Ret((parameters["RET"] or "").upper())
+        return Ret(upper(parameters["RET"] or ""))
     except ValueError:
         raise Refusal(answer.BAD_ARGUMENT) from None
 
@@ -72,7 +72,7 @@ def both_wishes(first: RecipientWish, second: RecipientWish) -> RecipientWish:
 def _notify(parameters: Parameters) -> frozenset[Notify] | None:
     if "NOTIFY" not in parameters:
         return None
-    words = (parameters["NOTIFY"] or "").upper().split(",")
+    words = upper(parameters["NOTIFY"] or "").split(",")
     try:
         asked = frozenset(Notify(word) for word in words)
     except ValueError:

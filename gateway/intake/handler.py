@@ -90,8 +90,29 @@ class Handler:
 
     def refuse(self, defect: Defect, client: str) -> Reply:
         """Log why content is refused, and say it."""
-        self._log("intake-content-refused", client=client, fault=defect.fault)
-        return defect.reply
+        reference = self._bench.new_id()
+        self._log(
+            "intake-content-refused",
+            message=reference,
+            client=client,
+            fault=defect.fault,
+        )
+        if not answer.is_for_people(defect.reply):
+            return defect.reply
+        return answer.with_reference(defect.reply, reference)
+
+    def refer(self, reply: Reply, client: str | None) -> Reply:
+        """A refusal of a command with our reference, when it is one for people."""
+        if not answer.is_for_people(reply):
+            return reply
+        reference = self._bench.new_id()
+        self._log(
+            "intake-command-refused",
+            message=reference,
+            client=client,
+            code=reply.enhanced,
+        )
+        return answer.with_reference(reply, reference)
 
     async def _accept(self, reception: Reception, rest: bytes, client: str) -> Reply:
         try:

@@ -98,13 +98,18 @@ def parse_body(parameters: Parameters) -> Body:
         Refusal: 501 5.5.4, also for BINARYMIME, which is not offered.
     """
     try:
-        return Body((parameters.get("BODY", "7BIT") or "").upper())
+        return Body(upper(parameters.get("BODY", "7BIT") or ""))
     except ValueError:
         raise Refusal(answer.BAD_ARGUMENT) from None
 
 
+def upper(text: str) -> str:
+    """Keywords compare without case, in ASCII only: no other letter becomes one."""
+    return text.upper() if text.isascii() else text
+
+
 def _split(argument: str, keyword: str, bad: Reply) -> tuple[str, Parameters]:
-    if argument[: len(keyword)].upper() != keyword:
+    if upper(argument[: len(keyword)]) != keyword:
         raise Refusal(answer.BAD_ARGUMENT)
     rest = argument[len(keyword) :].lstrip(" ")
     match = _PATH.match(rest)
@@ -119,7 +124,7 @@ def _parameters(text: str) -> Parameters:
         if not token:
             continue
         keyword, equals, value = token.partition("=")
-        keyword = keyword.upper()
+        keyword = upper(keyword)
         if not _KEYWORD.match(keyword) or keyword in parameters:
             raise Refusal(answer.BAD_ARGUMENT)
         # AUTH=<> and xtext are printable; a value may not hold another "=" by RFC 5321,

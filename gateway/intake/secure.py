@@ -10,6 +10,7 @@ from gateway.intake.answer import Refusal
 from gateway.intake.connection import AUTH_OCTETS
 from gateway.intake.ending import Reason, Where
 from gateway.intake.lobby import HANDSHAKE_S
+from gateway.intake.path import upper
 from gateway.intake.sasl import EXCHANGES, Credentials, decode_response
 from gateway.intake.visit import Visit, refuse_argument
 
@@ -68,7 +69,7 @@ class SecureVerbs(Visit):
         self._where = Where.AUTH
         self._check_auth()
         mechanism, _, initial = argument.partition(" ")
-        exchange = EXCHANGES.get(mechanism.upper())
+        exchange = EXCHANGES.get(upper(mechanism))
         if exchange is None:
             raise Refusal(answer.NO_MECHANISM)
         first = initial.encode("utf-8", "surrogateescape")

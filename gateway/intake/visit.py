@@ -68,6 +68,11 @@ class Visit(Connection):
         if reason is not None:
             self._lobby.ended(reason, self.where(), client)
 
+    def referred(self, reply: Reply) -> Reply:
+        """A refusal as it is said: with our reference where people may see it."""
+        client = self._guest.client if self._guest is not None else None
+        return self._lobby.handler.refer(reply, client)
+
     def where(self) -> Where:
         """How far the session is."""
         open_one = self._transaction.reverse_path is not None

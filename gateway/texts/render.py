@@ -202,39 +202,55 @@ def refusal(
     """
     refused = [verdict for verdict in verdicts if isinstance(verdict, Refuse)]
     reasons = list(dict.fromkeys(verdict.reason for verdict in refused))
+    marks = _marks(reasons)
     explained = [explain(reason, municipality) for reason in reasons]
-    last = _reference_line(reference, municipality)
-    said = _said(explained[:2])
+    last = reference_line(reference, municipality)
+    said = _said(explained[:2], list(marks.values()))
     if _size([*said, last]) > MAX_REPLY_OCTETS // 2:
-        said = _said(explained[:1])
-    lines = [*said, *_recipient_lines(refused, _size([*said, last])), last]
+        said = _said(explained[:1], list(marks.values()))
+    lines = [*said, *_recipient_lines(refused, marks, _size([*said, last])), last]
     status = enhanced_status(str(reasons[0].code))
     return Reply(451 if status.startswith("4") else 550, status, tuple(lines))
 
 
-def _said(explained: Sequence[Explained]) -> list[str]:
+def _marks(reasons: Sequence[Reason]) -> Mapping[Reason, str]:
+    """What ties a recipient to its reason: the code, with a number where need be.
+
+    One code can have two reasons (a person, an unknown organisation) and remedies.
+    """
+    codes = [reason.code for reason in reasons]
+    return {
+        reason: f"{reason.code} [{number}]"
+        if codes.count(reason.code) > 1
+        else str(reason.code)
+        for number, reason in enumerate(reasons, 1)
+    }
+
+
+def _said(explained: Sequence[Explained], marks: Sequence[str]) -> list[str]:
     return [
-        _ascii(
-            f"{one.code} {one.what(language)} {one.do(language)}", MAX_LINE_OCTETS - 15
-        )
+        _ascii(f"{mark} {one.what(language)} {one.do(language)}", MAX_LINE_OCTETS - 15)
         for language in LANGUAGES
-        for one in explained
+        for one, mark in zip(explained, marks, strict=False)  # as many as are said
     ]
 
 
-def _reference_line(reference: str, municipality: Municipality) -> str:
+def reference_line(reference: str, municipality: Municipality | None = None) -> str:
+    """Our reference, for both languages at once, and the page where there is one."""
     text = _fill(TEXTS["nl"]["refusal"]["reference"], {"reference": reference})
-    page = f" - {municipality.page}" if municipality.page else ""
+    page = f" - {municipality.page}" if municipality and municipality.page else ""
     return _ascii(f"{text}{page}", MAX_LINE_OCTETS - 15)
 
 
-def _recipient_lines(refused: Sequence[Refuse], used: int) -> list[str]:
+def _recipient_lines(
+    refused: Sequence[Refuse], marks: Mapping[Reason, str], used: int
+) -> list[str]:
     """As many recipients as there is room for, then how many more there are."""
     more = TEXTS["nl"]["refusal"]["more"]
     room = MAX_REPLY_OCTETS - used - _size([_fill(more, {"count": "9999"})])
     lines: list[str] = []
     for verdict in refused[:_MAX_NAMED_RECIPIENTS]:
-        line = f"<{_address(verdict.recipient)}> ({verdict.reason.code})"
+        line = f"<{_address(verdict.recipient)}> ({marks[verdict.reason]})"
         room -= _size([line])
         if room < 0:
             break

@@ -238,6 +238,11 @@ async def running(
         desk.drafts.close()
 
 
+def first_of(reply):
+    """Code and enhanced status of a reply, on however many lines it is said."""
+    return reply[:9].replace("-", " ")
+
+
 class Talker:
     """A raw SMTP client: sends octets, reads replies, believes nothing."""
 
@@ -288,7 +293,7 @@ class Talker:
 
     async def code(self, line):
         """Code and enhanced status of the answer to a line."""
-        return re.match(r"[\d.]+[ -][\d.]*|", await self.do(line))[0]
+        return re.match(r"[\d.]+[ -][\d.]*|", await self.do(line))[0].replace("-", " ")
 
     async def rest(self):
         """All replies until the server closes."""

@@ -6,7 +6,13 @@ import itertools
 
 import pytest
 
-from tests.unit.intake.intake_desk import HEAD, IMPLICIT, PASSWORD, settings
+from tests.unit.intake.intake_desk import (
+    HEAD,
+    IMPLICIT,
+    PASSWORD,
+    first_of,
+    settings,
+)
 
 ENDS = {"LF": b"\n", "CR": b"\r", "CRLF": b"\r\n", "CRCRLF": b"\r\r\n"}
 ALL_PAIRS = list(itertools.product(ENDS, ENDS))
@@ -113,7 +119,7 @@ async def test_control_character_in_a_header_field_is_refused(intake, connect):
     assert (await talker.data(b"Subject: \x1b\r\n\r\n.\r\n")).startswith("550-5.6.0")
     assert desk.log[-1] == (
         "intake-content-refused",
-        {"client": "mta", "fault": "header-control"},
+        {"message": "id1", "client": "mta", "fault": "header-control"},
     )
     await talker.begin()
     assert (await talker.data(HEAD + b"\x0c\r\n.\r\n")).startswith("250")
@@ -159,7 +165,7 @@ async def test_size_limit_counts_crlf_and_not_stuffing(
     assert len(content) == octets
     await talker.begin()
     reply = await talker.data(content.replace(b"\r\n.", b"\r\n..") + b".\r\n")
-    assert reply.startswith(expected)
+    assert first_of(reply).startswith(first_of(expected))
     assert len(desk.messages) == (expected == "250")
     assert await talker.do("NOOP") == "250 2.0.0 OK"
 
@@ -193,7 +199,7 @@ async def test_declared_size_is_not_trusted(intake, connect):
     reply = await talker.data(
         b"From: jan@gem.nl\r\nSubject: x\r\n\r\n" + b"y\r\n" * 400 + b".\r\n"
     )
-    assert reply.startswith("552 5.3.4")
+    assert first_of(reply) == "552 5.3.4"
     assert desk.messages == []
 
 
@@ -207,7 +213,7 @@ async def test_line_limit(intake, connect, octets, expected, first):
     reply = await talker.data(
         b"From: jan@gem.nl\r\nSubject: x\r\n\r\n" + line + b"\r\n.\r\n"
     )
-    assert reply.startswith(expected)
+    assert first_of(reply).startswith(first_of(expected))
     assert len(desk.messages) == (expected == "250")
 
 
@@ -289,7 +295,7 @@ async def test_loop_is_stopped_at_a_hundred_received_fields(intake, connect, hop
     folded = HEAD[:-2] + b" Received: in a fold\r\n\r\nReceived: in the body\r\n"
     await talker.begin()
     reply = await talker.data(fields + folded + b".\r\n")
-    assert reply.startswith("250" if hops < 100 else "554 5.4.6")
+    assert first_of(reply) == ("250 2.0.0" if hops < 100 else "554 5.4.6")
     assert len(desk.messages) == (hops < 100)
 
 

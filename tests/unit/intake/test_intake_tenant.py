@@ -230,7 +230,7 @@ async def test_a34_shared_service_on_the_wire(intake, tmp_path, listener):
         assert await talker.code(f"MAIL FROM:<{sender}>") == "250 2.1.0"
         assert await talker.code("RCPT TO:<postmaster>") == "250 2.1.5"
         await talker.do("RSET")
-    assert await talker.code("MAIL FROM:<jan@evil.example>") == "550-5.7.1"
+    assert await talker.code("MAIL FROM:<jan@evil.example>") == "550 5.7.1"
     assert await talker.code("MAIL FROM:<>") == "250 2.1.0"
     assert await talker.code("RCPT TO:<postmaster>") == "501 5.1.3"
     assert await talker.code("RCPT TO:<a@b.nl>") == "250 2.1.5"

@@ -250,6 +250,19 @@ def test_two_reasons_are_both_said_dutch_first():
     assert starts == ["K301 Dit ", "K303 OM k", "K301 This", "K303 OM c"]
 
 
+def test_r23_two_reasons_of_one_code_say_whose_each_is():
+    verdicts = (refuse(), refuse("jan@gmail.example", "K301", PERSON), refuse("c@d.nl"))
+
+    reply = render.refusal(verdicts, "abc", municipality())
+
+    assert [line[:9] for line in reply.lines[:2]] == ["K301 [1] ", "K301 [2] "]
+    assert reply.lines[4:7] == (
+        "<info@onbekend.example> (K301 [1])",
+        "<jan@gmail.example> (K301 [2])",
+        "<c@d.nl> (K301 [1])",
+    )
+
+
 def test_verdicts_that_are_no_refusal_are_passed_over():
     relay = Relay(
         Mailbox.parse("a@om.example"),
