@@ -59,6 +59,7 @@ class Listener:
     client_ca: str | None
     require_tls: bool
     proxy_from: tuple[Network, ...] = ()  # load balancers that send PROXY v2 first
+    client_crl: str | None = None  # revocation lists of the authorities in `client_ca`
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,7 +91,12 @@ def parse_listener(table: Table) -> Listener:
         client_ca=table.maybe("client_ca", str),
         require_tls=table.take("require_tls", bool, default=True),
         proxy_from=networks_of(table, "proxy_from"),
+        client_crl=table.maybe("client_crl", str),
     )
+    if listener.client_crl is not None and listener.client_ca is None:
+        raise ConfigError(
+            table.place("client_crl"), "stands without client_ca", "set client_ca"
+        )
     table.finish()
     return listener
 

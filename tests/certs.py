@@ -137,6 +137,27 @@ def issue(
     return dataclasses.replace(made, issuers=below)
 
 
+def revocation_list(
+    ca: Credential, *revoked: Credential, until: datetime.datetime | None = None
+) -> bytes:
+    """The list of an authority, PEM: what it revoked, and until when the list holds."""
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(ca.certificate.subject)
+        .last_update(now - datetime.timedelta(days=2))
+        .next_update(until or now + datetime.timedelta(days=1))
+    )
+    for credential in revoked:
+        builder = builder.add_revoked_certificate(
+            x509.RevokedCertificateBuilder()
+            .serial_number(credential.certificate.serial_number)
+            .revocation_date(now - datetime.timedelta(days=1))
+            .build()
+        )
+    return builder.sign(ca.key, hashes.SHA256()).public_bytes(_PEM)
+
+
 def self_signed(
     names: Iterable[str] = (),
     *,

@@ -20,7 +20,7 @@ from gateway.intake.session import Arrival
 from gateway.intake.verbs import IntakeProtocol
 
 PROXY_S = 5.0  # for the header of a balancer, which sends it at once
-_BACKLOG = 128
+_BACKLOG = 1024  # a burst at one worker while the others start
 _PAUSE_S = 1.0  # when there is nothing left to accept with
 
 

@@ -33,6 +33,9 @@ MAX_LINES: Final = 200
 MAX_TEXT: Final = 2000
 _REPLY_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?\Z", re.DOTALL)
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |\Z)")
+# Controls, line separators and half characters; what else UTF-8 has is only characters
+# (RFC 6531 section 3.3), also those that no screen shows.
+_BREAKS_A_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NOT_PRINTABLE = re.compile(rb"[^ -~]")
 
 
@@ -299,7 +302,7 @@ def _path(text: str, *, smtputf8: bool) -> str:
 
 
 def _line(text: str, *, smtputf8: bool = False) -> bytes:
-    if not text.isprintable() or not (smtputf8 or text.isascii()):
+    if _BREAKS_A_LINE.search(text) or not (smtputf8 or text.isascii()):
         raise Unsendable("a command holds a character that is not allowed")
     return text.encode("utf-8") + b"\r\n"
 

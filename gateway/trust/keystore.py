@@ -168,7 +168,9 @@ class KeyStore:
         """The TLS context of a listener, read anew at each call.
 
         That of `listener_context`, with a certificate. With `client_ca` a client may
-        show a certificate of one of those authorities; it need not.
+        show a certificate of one of those authorities; it need not. With `client_crl`
+        one that was revoked, or of whose authority no valid list is there, is refused
+        (A-34).
 
         Raises:
             ConfigError: When certificate or key cannot be used.
@@ -181,10 +183,13 @@ class KeyStore:
             if listener.client_ca is not None:
                 context.load_verify_locations(listener.client_ca)
                 context.verify_mode = ssl.CERT_OPTIONAL
+            if listener.client_crl is not None:
+                context.load_verify_locations(listener.client_crl)
+                context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             raise ConfigError(
                 f"listener {listener.address}:{listener.port}",
-                f"has a certificate, key or client_ca that cannot be used: "
+                f"has a certificate, key, client_ca or client_crl that cannot be used: "
                 f"{getattr(error, 'reason', None) or getattr(error, 'strerror', '')}",
                 "give PEM files that belong together, the key without a password",
             ) from error

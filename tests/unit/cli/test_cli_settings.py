@@ -41,6 +41,7 @@ certificate = "/c"
 key = "/k"
 client_ca = "/ca"
 proxy_from = ["10.9.0.0/30"]
+client_crl = "/crl"
 require_tls = false
 [[listener]]
 port = 25

@@ -1,6 +1,8 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.model.address import Domain, Mailbox
+from gateway.model.address import AddressError, Domain, Mailbox
 from gateway.model.message import MessageWish, Notify, RecipientWish, Ret
 from gateway.net import dialogue
 from gateway.net.dialogue import (
@@ -301,6 +303,22 @@ def test_b40_a_lone_surrogate_never_becomes_a_command() -> None:
 def test_b40_a_poisoned_name_of_ours_never_becomes_a_command() -> None:
     with pytest.raises(Unsendable):
         dialogue.ehlo("gw\r\nQUIT")
+
+
+@pytest.mark.parametrize("unseen", ["\u200d", "\u00ad", "\u0378", "\U0001f468"])
+def test_a24_an_address_that_intake_takes_can_be_sent(unseen: str) -> None:
+    mailbox = Mailbox.parse(f"a{unseen}b@example.nl", smtputf8=True)
+    said = dialogue.rcpt(mailbox, smtputf8=True)
+    assert said == f"RCPT TO:<a{unseen}b@example.nl>\r\n".encode()
+
+
+@given(st.text(min_size=1, max_size=20))
+def test_a24_what_intake_takes_the_dialer_takes(local_part: str) -> None:
+    try:
+        mailbox = Mailbox.parse(f"{local_part}@example.nl", smtputf8=True)
+    except (AddressError, UnicodeError):
+        return
+    assert dialogue.rcpt(mailbox, smtputf8=True).endswith(b"@example.nl>\r\n")
 
 
 # --- content -------------------------------------------------------------------------

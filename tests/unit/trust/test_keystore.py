@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import datetime
 import multiprocessing
 import os
@@ -441,7 +442,33 @@ def test_a_client_certificate_of_another_authority_is_refused(
         shake(server, chain=(other.certificate, other.key))
 
 
-@pytest.mark.parametrize("what", ["certificate", "key", "client_ca"])
+YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("revoked", "until", "passes"),
+    [("other", None, True), ("mine", None, False), ("other", YESTERDAY, False)],
+    ids=["another", "this one", "list has run out"],
+)
+def test_a34_a_revoked_client_certificate_is_refused(
+    store, files, ca, tmp_path, revoked, until, passes
+):
+    authority, crl = tmp_path / "ca.pem", tmp_path / "ca.crl"
+    authority.write_bytes(ca.chain_pem)
+    issued = {name: certs.issue(ca, f"{name}.example") for name in ("mine", "other")}
+    crl.write_bytes(certs.revocation_list(ca, issued[revoked], until=until))
+    mine = issued["mine"].write(tmp_path / "client")
+    server = store.server_context(
+        make_listener(files, client_ca=str(authority), client_crl=str(crl))
+    )
+
+    refused = contextlib.nullcontext() if passes else pytest.raises(ssl.SSLError)
+    with refused:
+        assert shake(server, chain=(mine.certificate, mine.key))[2] is not None
+    assert shake(server)[2] is None  # without a certificate it is a stranger, as ever
+
+
+@pytest.mark.parametrize("what", ["certificate", "key", "client_ca", "client_crl"])
 @pytest.mark.parametrize("how", ["missing", "garbage"])
 def test_a_file_that_cannot_be_used_is_refused_with_a_remedy(
     store, files, tmp_path, what, how
