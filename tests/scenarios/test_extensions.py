@@ -246,7 +246,7 @@ async def test_a45_haproxy_names_the_client_and_its_checks_are_nobodys(tmp_path)
                     host=address,
                 )
                 assert status != 0
-                assert "550 5.7.1 Relaying denied" in transcript
+                assert "not known here, relaying denied" in transcript
     assert [peer.address for peer in desk.peers] == ["127.0.0.3"] * 2
     checks = [fields for event, fields in desk.log if event == "intake-unknown-client"]
     assert len(checks) == 2  # the stranger; a check that asks for nothing is not told
@@ -303,7 +303,7 @@ certificate_names = ["mail.gem.nl"]
                 host=address,
             )
     assert status != 0
-    assert "550 5.7.1 Relaying denied" in transcript
+    assert "not known here, relaying denied" in transcript
     assert desk.peers == []
 
 
@@ -397,7 +397,7 @@ async def test_a34_another_customer_of_the_service_sends_for_nobody_here(service
     ):
         final = await service.send(reverse_path, octets)
         assert final.startswith("550-5.7.1 K201 Bericht geweigerd"), octets
-        assert "550 5.7.1 K201 Message refused" in final
+        assert "550-5.7.1 K201 Message refused" in final
         assert "tenant" in final
     assert service.desk.messages == []
 
@@ -411,5 +411,5 @@ async def test_a34_no_certificate_no_service(service, tmp_path):
     ):
         octets = stamped("jan@gem.nl", TENANTS["zwolle"])
         said = await asyncio.to_thread(connector.send, "jan@gem.nl", ["a@b.nl"], octets)
-        assert "550 5.7.1 Relaying denied" in said.replies
+        assert any("relaying denied" in reply for reply in said.replies)
     assert service.desk.messages == []
