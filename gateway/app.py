@@ -22,6 +22,7 @@ from gateway.config import parse as parse_config
 from gateway.evidence.checkpoint import origin_of
 from gateway.extract.mime import MimeExtractor
 from gateway.facts import RegistryFacts
+from gateway.intake.turns import Turns
 from gateway.model.address import ReversePath
 from gateway.model.classification import Classification
 from gateway.model.document import Document
@@ -216,11 +217,20 @@ class PolicyClassifier:
         return await asyncio.to_thread(self._memory.classify, document, self._policy)
 
 
+def make_turns(config: Config) -> Turns:
+    """Who may have a large message in memory; the processes share a lock for it."""
+    lock = pathlib.Path(config.state_dir) / "large.lock"
+    return Turns(lock, config.limits.sessions)
+
+
 def make_house(
-    installation: Installation, log: Callable[..., None] | None = None
+    installation: Installation,
+    log: Callable[..., None] | None = None,
+    turns: Turns | None = None,
 ) -> relay.House:
     """Everything a message meets."""
     config, store = installation.config, installation.store
+    turns = turns or make_turns(config)
     malware, log = config.malware, log or telemetry.make_log()
     _, resolver = make_resolver(config)
     facts = RegistryFacts(
@@ -237,6 +247,7 @@ def make_house(
         spool=SqlSpool(store),
         queue=SqlQueue(store),
         work=store.work,
+        turn=turns.wait,
         new_id=clock.new_id,
         now=clock.now,
         scanner=None if malware is None else ClamdScanner(malware, log),

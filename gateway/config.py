@@ -32,6 +32,7 @@ from gateway.values import (
     mailbox_of,
     maybe_mailbox,
     network_of,
+    overlap,
     port_of,
 )
 
@@ -346,3 +347,19 @@ def _check_whole(config: Config) -> None:
             "has one domain at two municipalities",
             "a sender domain belongs to exactly one",
         )
+    _check_doors(config)
+
+
+def _check_doors(config: Config) -> None:
+    """Figures and mail never come in by one door."""
+    metrics = config.metrics
+    if metrics is None:
+        return
+    for listener in config.listeners:
+        shared = listener.port == metrics.port
+        if shared and overlap(listener.address, metrics.address):
+            raise ConfigError(
+                "metrics.port",
+                f"is {metrics.port}, which is also a listener's at that address",
+                "give the metrics another port",
+            )

@@ -1,5 +1,6 @@
 """What the decision must know: registry rows and route facts, as they are now (R6)."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from gateway.model.partner import Partner, Route, RouteMethod
 from gateway.ports import RecipientFacts, Resolver
 
 _MOST_EDITS = 2
+_LOOK_UP_S = 5.0  # a sender waits for its reply meanwhile
 _LEAST_LENGTH = 6
 
 
@@ -69,24 +71,36 @@ class RegistryFacts:
         level: Level,
     ) -> Mapping[Mailbox, RecipientFacts]:
         """Each domain is asked for once; what only one row needs, only then."""
-        by_domain: dict[Domain, tuple[Partner | None, str | None, bool]] = {}
-        for domain in {recipient.domain for recipient in recipients}:
-            partner = await self._registry.load(municipality, domain)
-            resembles, reaches = None, False
-            if partner is None and level is Level.CERTAIN:
-                known = await self._registry.list_all(municipality)
-                resembles = resembling(domain, known)
-            if partner is None and level is Level.UNREADABLE:
-                reaches = await self._reaches_authenticated(domain)
-            by_domain[domain] = (partner, resembles, reaches)
+        domains = list({recipient.domain for recipient in recipients})
+        found = await asyncio.gather(
+            *(self._of_domain(domain, municipality, level) for domain in domains)
+        )
+        by_domain = dict(zip(domains, found, strict=True))
         return {
             recipient: RecipientFacts(recipient, *by_domain[recipient.domain])
             for recipient in recipients
         }
 
+    async def _of_domain(
+        self, domain: Domain, municipality: MunicipalityId, level: Level
+    ) -> tuple[Partner | None, str | None, bool]:
+        partner = await self._registry.load(municipality, domain)
+        resembles, reaches = None, False
+        if partner is None and level is Level.CERTAIN:
+            known = await self._registry.list_all(municipality)
+            resembles = resembling(domain, known)
+        if partner is None and level is Level.UNREADABLE:
+            reaches = await self._reaches_authenticated(domain)
+        return partner, resembles, reaches
+
     async def _reaches_authenticated(self, domain: Domain) -> bool:
+        """Whether it is proven now; who is silent for long proves nothing."""
         route = Route(RouteMethod.MX, Assurance.AUTHENTICATED)
-        destination = await self._resolver.fetch_destination(route, domain)
+        try:
+            async with asyncio.timeout(_LOOK_UP_S):
+                destination = await self._resolver.fetch_destination(route, domain)
+        except TimeoutError:
+            return False
         hops = plan(route, destination, self._allow_ranges, self._own_addresses)
         return not isinstance(hops, NoHop)
 

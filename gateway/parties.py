@@ -74,7 +74,8 @@ class Client:
     password_file: str | None  # holds one argon2id hash
     certificate_sha256: frozenset[str]  # of the DER certificate
     certificate_names: frozenset[Domain] = frozenset()  # dNSName; its chain is verified
-    tenant: Tenant | None = None  # must be there when `certificate_names` are shared
+    # Must be there when `certificate_names` are shared; excludes networks and user.
+    tenant: Tenant | None = None
     mode: ClientMode = ClientMode.RELAY
     foreign_from: ForeignFrom = ForeignFrom.REFUSE
 
@@ -171,6 +172,13 @@ def _check_client(table: Table, client: Client, owned: frozenset[Domain]) -> Non
             table.place("tenant"),
             "is set for a client without certificate: anybody could write that field",
             "set certificate_names or certificate_sha256",
+        )
+    if client.tenant is not None and (client.networks or client.user):
+        raise ConfigError(
+            table.place("tenant"),
+            "is set for a client that may come without certificate, by networks or"
+            " user: nobody takes out that field there",
+            "move networks or user to a [[client]] of its own, without tenant",
         )
     if any(network.prefixlen == 0 for network in client.networks):
         raise ConfigError(

@@ -15,7 +15,7 @@ from gateway.model.address import Domain, Mailbox
 from gateway.model.classification import Classification
 from gateway.model.destination import Destination, Hop
 from gateway.model.document import Document
-from gateway.model.ids import JobId, MessageId, MunicipalityId
+from gateway.model.ids import ClientId, JobId, MessageId, MunicipalityId
 from gateway.model.job import Job
 from gateway.model.message import (
     NO_MESSAGE_WISH,
@@ -281,6 +281,8 @@ class Ports:
     spool: Spool
     queue: Queue
     work: Callable[[], AbstractAsyncContextManager[Work]]
+    # While it is entered these octets may be in memory as a whole; for a client.
+    turn: Callable[[Octets, ClientId], AbstractAsyncContextManager[None]]
     new_id: Callable[[], str]
     now: Callable[[], datetime.datetime]
     scanner: Scanner | None = None  # None: none is set up

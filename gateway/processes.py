@@ -7,6 +7,7 @@ parent is gone. A store that saw an I/O error ends its process (G-01).
 import asyncio
 import contextlib
 import dataclasses
+import datetime
 import functools
 import pathlib
 import signal
@@ -19,6 +20,7 @@ from gateway.app import (
     load_hashes,
     make_house,
     make_resolver,
+    make_turns,
 )
 from gateway.config import Config
 from gateway.intake.clients import ClientTable
@@ -43,6 +45,8 @@ from gateway.trust import keystore, selftest
 
 _INTEGRATE_AT_ONCE = 2000
 _DRAIN_S = 25.0
+_CLEAN_UP_EVERY = datetime.timedelta(minutes=10)
+_LEFT_FOR = datetime.timedelta(minutes=10)  # nobody wrote to it for so long
 
 
 async def _open_intake(
@@ -50,6 +54,7 @@ async def _open_intake(
     house: relay.House,
     watched: "Watched",
     wake: Callable[[], None],
+    turns: Turns,
     log: worker.Log,
 ) -> Intake:
     config = installation.config
@@ -83,7 +88,7 @@ async def _open_intake(
         clock.now,
         log,
         installation.store.drafts,
-        Turns(pathlib.Path(config.state_dir) / "large.lock"),
+        turns,
     )
     clients = ClientTable(config.clients, load_hashes(config.clients))
     contexts = [installation.keys.server_context(item) for item in config.listeners]
@@ -122,12 +127,13 @@ async def serve_mail(
     log = telemetry.make_log(row.count, worker=name)
     installation = Installation.open(config)
     try:
-        house = make_house(installation, log)
+        turns = make_turns(config)
+        house = make_house(installation, log, turns)
         watched = Watched(Pressure(_gauges(installation), config.limits, log), row)
         await watched.pressure.look()  # before the first client
         owner = f"{name}/{clock.new_id()}"
         loop = worker.DeliveryLoop(house, owner, log)
-        intake = await _open_intake(installation, house, watched, loop.wake, log)
+        intake = await _open_intake(installation, house, watched, loop.wake, turns, log)
         watching = asyncio.gather(watched.pressure.run(), watched.show(intake))
         delivering = asyncio.create_task(loop.run())
         log("worker-started")
@@ -168,6 +174,7 @@ class _Sequencing:
         self._keys = installation.keys
         self.evidence = SqlEvidence(installation.store, f"sequencer/{clock.new_id()}")
         self._spool = SqlSpool(installation.store)
+        self._clean_up_at = clock.now() + _CLEAN_UP_EVERY
 
     async def advance(self) -> int:
         """Integrate what is durable, then sign what grew."""
@@ -189,7 +196,15 @@ class _Sequencing:
         return count
 
     async def sweep(self) -> int:
-        """Forget octets that no open job needs."""
+        """Forget octets that no open job needs, and now and then what was left behind.
+
+        A worker that was killed leaves the files of what was just coming in.
+        """
+        if clock.now() >= self._clean_up_at:
+            self._clean_up_at = clock.now() + _CLEAN_UP_EVERY
+            reconciled = await self._spool.reconcile(_LEFT_FOR)
+            if reconciled.removed:
+                self._log("spool-reconciled", count=reconciled.removed)
         return await self._spool.sweep()
 
 

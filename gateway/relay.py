@@ -21,7 +21,7 @@ from gateway.model.document import Document
 from gateway.model.errors import LeaseLost, TemporaryFailure
 from gateway.model.ids import Code, RuleId
 from gateway.model.job import Job, JobKind
-from gateway.model.message import NO_RECIPIENT_WISH, Message
+from gateway.model.message import NO_RECIPIENT_WISH, Message, MessageWish
 from gateway.model.octets import Octets, head_of, keyed_digest, whole_of
 from gateway.model.peer import Peer
 from gateway.model.reply import (
@@ -96,8 +96,10 @@ async def _decide(
 ) -> Decided:
     """Read, classify, and decide for each recipient."""
     ports, policy = house.ports, house.policy
-    document = await ports.extractor.extract(message)
-    classification = await ports.classifier.classify(document)
+    async with ports.turn(message.octets, peer.client):
+        document = await ports.extractor.extract(message)
+        classification = await ports.classifier.classify(document)
+        document = dataclasses.replace(document, segments=())  # needed no longer
     facts = await ports.facts.load(message.envelope, peer.municipality, classification)
     verdicts = decide(
         classification, message.envelope, peer, document, facts, policy, today
@@ -194,13 +196,13 @@ async def _deliver_or_redact(job: Job, octets: Octets, house: House) -> Outcome:
     own server cannot, it goes without the tag and without the header fields of the
     message, rather than not at all (RFC 8689 section 5).
     """
-    outcome = await _deliver(job, octets, house)
+    outcome = await _deliver(job, octets, job.wish, house)
     tagged_notice = job.kind is JobKind.NOTICE and job.wish.requiretls
     if not tagged_notice or not all(map(_lacks_requiretls, outcome.recipients)):
         return outcome
+    # The job keeps its tag: what is tried anew, after a crash too, is the whole notice.
     wish = dataclasses.replace(job.wish, requiretls=False)
-    untagged = dataclasses.replace(job, wish=wish)
-    again = await _deliver(untagged, redacted(whole_of(octets)), house)
+    again = await _deliver(job, redacted(whole_of(octets)), wish, house)
     return Outcome(outcome.hops + again.hops, again.recipients)
 
 
@@ -210,11 +212,13 @@ def _lacks_requiretls(result: RecipientOutcome) -> bool:
     return result.status is Status.FAILED and result.code in lacking
 
 
-async def _deliver(job: Job, octets: Octets, house: House) -> Outcome:
+async def _deliver(
+    job: Job, octets: Octets, wish: MessageWish, house: House
+) -> Outcome:
     """Send over the hops that DNS gives; after a mismatch ask DNS anew, once (B-23)."""
     recipients = job.open_recipients
     # What failed once is asked for anew: our cache may be why (B-23).
-    planned = await _plan(job, house, fresh=job.attempts > 0)
+    planned = await _plan(job, wish, house, fresh=job.attempts > 0)
     hops = planned.hops
     if isinstance(hops, NoHop):
         return _undeliverable(hops, recipients)
@@ -224,7 +228,7 @@ async def _deliver(job: Job, octets: Octets, house: House) -> Outcome:
         octets=octets,
         body=job.body,
         smtputf8=job.smtputf8,
-        wish=job.wish,
+        wish=wish,
         recipient_wishes={
             r.mailbox: r.wish for r in job.recipients if r.wish != NO_RECIPIENT_WISH
         },
@@ -244,7 +248,7 @@ async def _deliver(job: Job, octets: Octets, house: House) -> Outcome:
         outcome = _unproven(outcome)
     if not _is_mismatch(outcome):
         return outcome
-    renewed = (await _plan(job, house, fresh=True)).hops
+    renewed = (await _plan(job, wish, house, fresh=True)).hops
     if isinstance(renewed, NoHop) or set(renewed) == set(hops):
         return outcome
     again = await house.ports.dialer.send(renewed, parcel, commit_intent)
@@ -259,12 +263,12 @@ class _Planned:
     partial: bool
 
 
-async def _plan(job: Job, house: House, *, fresh: bool) -> _Planned:
+async def _plan(job: Job, wish: MessageWish, house: House, *, fresh: bool) -> _Planned:
     domain = job.open_recipients[0].domain
     destination = await house.ports.resolver.fetch_destination(
         job.route, domain, fresh=fresh
     )
-    route = route_for(job.route, job.wish)
+    route = route_for(job.route, wish)
     hops = plan(route, destination, house.allow_ranges, house.own_addresses)
     return _Planned(hops, is_partial(destination))
 

@@ -69,3 +69,24 @@ def is_loopback(host: str | None) -> bool:
         return host is not None and ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether what is bound to one address also takes what comes to the other.
+
+    An address of all interfaces has all addresses of its family. Names are looked up
+    only when they are bound: one is taken for itself alone, `localhost` for loopback.
+    """
+    if "localhost" in {one, other}:
+        return one == other or any(map(_is_local, (one, other)))
+    try:
+        pair = ipaddress.ip_address(one), ipaddress.ip_address(other)
+    except ValueError:
+        return one == other
+    everything = any(address.is_unspecified for address in pair)
+    return pair[0] == pair[1] or (everything and pair[0].version == pair[1].version)
+
+
+def _is_local(host: str) -> bool:
+    unspecified = host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+    return unspecified or host in {"127.0.0.1", "::1"}

@@ -140,7 +140,9 @@ class DeliveryLoop:
             except Exception as error:  # noqa: BLE001 - without renewal copies arise
                 self._log("queue-unavailable", error=type(error).__name__)
                 continue
-            for job in leases.keys() - held:
+            # Some were settled while the question waited: those have no lease to lose.
+            still = {job.id for job in self._running.values()}
+            for job in (leases.keys() - held) & still:
                 self._log("lease-lost", job=job)
 
 

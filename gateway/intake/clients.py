@@ -48,6 +48,16 @@ class Known:
     by: Identification
     candidates: tuple[Client, ...] = ()  # empty: it is `client`
 
+    @property
+    def clients(self) -> tuple[Client, ...]:
+        """Who it may be."""
+        return self.candidates or (self.client,)
+
+    @property
+    def is_shadow(self) -> bool:
+        """Whether it hands over copies only, whoever of them it is (R3)."""
+        return all(client.mode is ClientMode.SHADOW for client in self.clients)
+
     def decided(self, client: Client) -> "Known":
         """The same session, for this client only."""
         return Known(client, self.by)
@@ -61,9 +71,8 @@ class Known:
         if reverse_path.mailbox is None:
             return self
         domain = reverse_path.mailbox.domain
-        clients = self.candidates or (self.client,)
-        able = [client for client in clients if domain in client.sender_domains]
-        able = able or [client for client in clients if _takes_foreign(client)]
+        able = [client for client in self.clients if domain in client.sender_domains]
+        able = able or [client for client in self.clients if _takes_foreign(client)]
         return self.decided(able[0]) if len(able) == 1 else None
 
     def home(self, reverse_path: ReversePath) -> Domain | None:

@@ -42,7 +42,7 @@ class Content:
         """
         self._limit = limit_octets
         self._line = line_octets
-        self._kept: list[bytes] = []
+        self._kept = bytearray()  # one block: many small ones would cost far more
         self._tail = bytearray(_NEWLINE)
         self._size = 0
         self._held = 0
@@ -87,10 +87,10 @@ class Content:
 
         What comes later goes on where it ends. Once the end has come, it is the rest.
         """
-        taken = b"".join(self._kept)
-        if taken and not self._begun:
-            taken, self._begun = taken[len(_NEWLINE) :], True
-        self._kept.clear()
+        start = 0 if self._begun else len(_NEWLINE)
+        taken = bytes(memoryview(self._kept)[start:])
+        self._begun = self._begun or bool(self._kept)
+        self._kept = bytearray()
         self._held = 0
         return taken
 
@@ -128,16 +128,16 @@ class Content:
             self._fail(Fault.TOO_BIG)
         else:
             self._note_empty_line(plain)
-            self._kept.append(plain)
+            self._kept += plain
             self._held += len(plain)
 
     def _note_empty_line(self, plain: bytes) -> None:
         """Two line ends behind one another, and they may lie in two blocks."""
         if not self.header_is_whole:
-            before = self._kept[-1][-len(_NEWLINE) :] if self._kept else b""
+            before = bytes(self._kept[-len(_NEWLINE) :])
             self.header_is_whole = b"\r\n\r\n" in before + plain
 
     def _fail(self, fault: Fault) -> None:
         self.fault = fault
-        self._kept.clear()
+        self._kept = bytearray()
         self._held = 0

@@ -3,6 +3,7 @@
 # ruff: noqa: N802 - verbs are named as aiosmtpd's table asks
 
 import dataclasses
+import functools
 
 from gateway.intake import answer, tenant
 from gateway.intake.answer import Refusal
@@ -141,5 +142,9 @@ class DataVerb(Visit):
         if reception.defect is not None:
             return handler.refuse(reception.defect, coming.user)
         if content.fault is not None:
-            return handler.refuse(_FAULTS[content.fault], coming.user)
-        return await handler.accept(reception, content.take(), coming.user)
+            refused = handler.refuse(_FAULTS[content.fault], coming.user)
+            no_room = content.fault is Fault.NO_ROOM
+            return refused if no_room else self._if_spoiled or refused
+        taken, self._taken = self._taken, 0
+        release = functools.partial(self._lobby.room.give_back, coming.user, taken)
+        return await handler.accept(reception, content.take(), coming.user, release)

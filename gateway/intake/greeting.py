@@ -37,9 +37,13 @@ class GreetingVerbs(Visit):
         self._talk.extended = extended
 
     def _extensions(self) -> list[str]:
+        known = self._known()
+        # RFC 1870 section 4, zero: no limit. A server that heard one would not offer a
+        # larger copy, and return it to whoever wrote the mail (R3).
+        most = 0 if known and known.is_shadow else self._limits.size_octets
         extensions = [
             "PIPELINING",
-            f"SIZE {self._limits.size_octets}",
+            f"SIZE {most}",
             "8BITMIME",
             "ENHANCEDSTATUSCODES",
             "SMTPUTF8",

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from gateway.intake import answer
 from gateway.intake.header import Defect
-from gateway.intake.reception import Bench, PeerBy, Reception
+from gateway.intake.reception import NO_ROOM, Bench, PeerBy, Reception
 from gateway.intake.turns import Turns
 from gateway.model.address import Domain
 from gateway.model.errors import StoreFull
@@ -62,19 +62,34 @@ class Handler:
         """
         return Reception(self._bench, envelope, peer_by)
 
-    async def accept(self, reception: Reception, rest: bytes, client: str) -> Reply:
+    async def accept(
+        self,
+        reception: Reception,
+        rest: bytes,
+        client: str,
+        release: Callable[[], None],
+    ) -> Reply:
         """Take responsibility for a message; the answer is what the final dot gets.
 
         Args:
             reception: Whose content is complete and without fault.
             rest: What of it was not put away yet.
-            client: Who began it, for the log.
+            client: Who began it.
+            release: Called when its octets are in memory no longer, whatever became of
+                the session: memory is counted until then (A-50).
         """
+        if not self._turns.take(client):
+            release()
+            return self.refuse(NO_ROOM, client)
         reception.is_handed_over = True
-        task = asyncio.create_task(self._accept(reception, rest, client))
+        task = asyncio.create_task(self._accept(reception, rest, client, release))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:  # the client is gone
+            self._turns.give_up(task)
+            raise
 
     async def settled(self) -> None:
         """Wait until no commit runs."""
@@ -114,14 +129,18 @@ class Handler:
         )
         return answer.with_reference(reply, reference)
 
-    async def _accept(self, reception: Reception, rest: bytes, client: str) -> Reply:
+    async def _accept(
+        self,
+        reception: Reception,
+        rest: bytes,
+        client: str,
+        release: Callable[[], None],
+    ) -> Reply:
         try:
             came = await reception.finish(rest)
             if isinstance(came, Defect):
                 return self.refuse(came, client)
-            message, peer = came
-            async with self._turns.wait(message.octets):
-                return await self._receive(message, peer)
+            return await self._receive(*came)
         except StoreFull:
             self._log("store-full")
             return answer.STORE_FULL
@@ -129,3 +148,5 @@ class Handler:
             return self.fault(error)
         finally:
             reception.discard()
+            self._turns.give_back(client)
+            release()

@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 
 from gateway.intake.clients import Known
-from gateway.model.peer import Identification
 from gateway.parties import Client, Tenant
 
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
@@ -39,14 +38,11 @@ def choose_by_tenant(header: bytes, candidates: Sequence[Client]) -> Client | No
 def settle(known: Known, header: bytes) -> Known | None:
     """Who the client is, now that the header is known.
 
-    A client without tenant, or one that was not known by its certificate, is who it was
-    before.
+    A client without tenant is who it was before.
 
     Returns:
         Without candidates; None when the header does not name a tenant as it must.
     """
-    if known.by is not Identification.CERTIFICATE:
-        return known
     if known.candidates:
         client = choose_by_tenant(header, known.candidates)
         return None if client is None else known.decided(client)

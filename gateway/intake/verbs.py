@@ -17,6 +17,7 @@ from gateway.intake.secure import SecureVerbs
 from gateway.intake.session import Transaction
 from gateway.model.address import ReversePath
 from gateway.model.message import MessageWish
+from gateway.shadow.copies import NO_COPY, SPOILED, CopyAddresses
 
 _MAX_TRANSACTIONS = 1000  # of a session: a mail server comes back for more
 _MAX_REFUSED_RECIPIENTS = 100  # for good, in a session: who has so many is guessing
@@ -50,9 +51,12 @@ class IntakeProtocol(GreetingVerbs, SecureVerbs, DataVerb):
             smtputf8=path.parse_flag(parameters, "SMTPUTF8"),
             wish=_wish(parameters),
         )
-        if path.parse_size(parameters) > self._limits.size_octets:
+        size_octets = path.parse_size(parameters)
+        known = opened.known = self._sending_as(reverse_path, self._identify())
+        is_shadow = known is not None and known.is_shadow
+        if size_octets > self._limits.size_octets and not is_shadow:
             raise Refusal(answer.TOO_BIG)
-        opened.known = self._sending_as(reverse_path, self._identify())
+        self._if_spoiled = None
         self._transaction = opened
         await self.say(answer.SENDER_OK)
 
@@ -116,6 +120,14 @@ class IntakeProtocol(GreetingVerbs, SecureVerbs, DataVerb):
         elif len(named) >= self._limits.recipients:
             raise Refusal(answer.TOO_MANY_RECIPIENTS)
         named[recipient] = wish
+        if known.is_shadow and recipient not in self._copy_addresses(known):
+            self._if_spoiled = NO_COPY
+        elif known.is_shadow and self._if_spoiled is None:
+            self._if_spoiled = SPOILED
+
+    def _copy_addresses(self, known: Known) -> CopyAddresses:
+        domains = (client.sender_domains for client in known.clients)
+        return CopyAddresses(self._lobby.hostname, frozenset().union(*domains))
 
 
 def _wish(parameters: path.Parameters) -> MessageWish:

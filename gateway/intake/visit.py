@@ -41,6 +41,8 @@ class Visit(Connection):
         self._taken = 0  # octets of the room
         self._transactions = 0
         self._refused_recipients = 0
+        # What a copy gets whose content is at fault; None: it is refused (R3).
+        self._if_spoiled: Reply | None = None
 
     @property
     def _address(self) -> str:

@@ -7,15 +7,21 @@ import enum
 class ScanFault(enum.Enum):
     """Why a message was not scanned."""
 
-    UNREACHABLE = "unreachable"  # nobody answers, or in the middle no more
-    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"  # nobody took the connection: it was given nothing
+    LOST = "lost"  # the connection ended without a whole answer
+    TIMEOUT = "timeout"  # no connection, or no answer, in time
     TOO_LARGE = "too-large"  # it takes no message of this size
     ERROR = "error"  # it answered something else than clean or infected
 
     @property
     def is_silence(self) -> bool:
-        """Whether it did not answer at all; anything else is about this message."""
-        return self in {ScanFault.UNREACHABLE, ScanFault.TIMEOUT}
+        """Whether nobody is there to scan any message.
+
+        Anything else may be the work of this message or its sender, who could choose
+        by it to go unscanned: what kills the scanner, what takes it too long, or so
+        much at once that it takes no connection in time.
+        """
+        return self is ScanFault.UNREACHABLE
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ fault of the hop; it is deferred, not sent in plaintext.
 A parcel with REQUIRETLS asks more (RFC 8689 section 4.2.1, B-36): the hop must have
 proven who it is, and must offer REQUIRETLS over that very TLS session; one that does
 not gets no envelope, and the next may. Only when every planned host was seen to lack it
-has the attempt failed; otherwise it waits.
+at each of its addresses has the attempt failed; otherwise it waits.
 
 An exception of `send` means that we failed ourselves. Connections serve one job and are
 never reused (B-32).
@@ -70,6 +70,10 @@ class _HopFailed(Exception):  # noqa: N818 - the field's word
         self.reply = reply
 
 
+# What failed at which address of which hop.
+_Failure = tuple[tuple[Hop, str], _HopFailed]
+
+
 class SmtpDialer:
     """Sends parcels to hops."""
 
@@ -115,7 +119,7 @@ class SmtpDialer:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeouts.attempt_s
         tried: list[HopFacts] = []
-        failures: list[tuple[Hop, _HopFailed]] = []
+        failures: list[_Failure] = []
         for hop, address in itertools.islice(_addresses(hops), MAX_CONNECTIONS):
             if failures and loop.time() >= deadline:
                 break
@@ -123,7 +127,7 @@ class SmtpDialer:
             try:
                 results = await self._call(call, parcel, commit_intent)
             except _HopFailed as failure:
-                failures.append((hop, failure))
+                failures.append(((hop, address), failure))
                 tried.append(call.facts(failure.detail, failure.tls_result))
             else:
                 tried.append(call.facts(call.detail))
@@ -320,19 +324,23 @@ def _not_taken(error: NotTaken) -> _HopFailed:
 
 
 def _not_taken_by_any(
-    parcel: Parcel, hops: Sequence[Hop], failures: list[tuple[Hop, _HopFailed]]
+    parcel: Parcel, hops: Sequence[Hop], failures: list[_Failure]
 ) -> tuple[RecipientOutcome, ...]:
     """No hop took it: deferred, whatever the reason, and never with less (B-24, B-30).
 
-    But for one reason: when each host was seen to lack REQUIRETLS, trying again will
-    not mend it. Of several reasons the one about TLS is told: somebody has to look into
-    that.
+    But for one reason: when each host was seen to lack REQUIRETLS at each of its
+    addresses, trying again will not mend it. An address that was silent, or was not
+    asked, may be the one that has it. Of several reasons the one about TLS is told:
+    somebody has to look into that.
     """
     told = max((f for _, f in failures), key=lambda f: f.tls_result is not None)
-    lacking = {hop: f for hop, f in failures if f.cause is Cause.REQUIRETLS}
-    proven = all(hop in lacking for hop in hops)
+    lacking = {at for at, f in failures if f.cause is Cause.REQUIRETLS}
+    proven = all(
+        hop.addresses and all((hop, address) in lacking for address in hop.addresses)
+        for hop in hops
+    )
     if proven:
-        told = lacking[hops[-1]]
+        told = failures[-1][1]
     return tuple(
         RecipientOutcome(
             recipient,

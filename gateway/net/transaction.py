@@ -9,14 +9,15 @@ handed over, after it and before a complete reply a copy may be there, and
 that is *unknown* (B-51, RFC 1047).
 """
 
+import asyncio
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from gateway.delivery import codes
 from gateway.model.address import Mailbox
 from gateway.model.ids import Code
 from gateway.model.message import NO_MESSAGE_WISH, NO_RECIPIENT_WISH, Body
-from gateway.model.octets import chunks_of, head_of, size_of
+from gateway.model.octets import Octets, chunks_of, head_of, size_of
 from gateway.model.reply import Cause, HopFacts, RecipientOutcome, RemoteReply, Status
 from gateway.net import dialogue
 from gateway.net.dialogue import HopGarbage, HopReply
@@ -219,7 +220,7 @@ class Transaction:
         commit_intent: CommitIntent,
     ) -> None:
         """All but the dot, the intent, the dot, the reply: in this order (B-50)."""
-        portions = dialogue.stuffed(chunks_of(self._parcel.octets))
+        portions = _portions(self._parcel.octets)
         try:
             await self._wire.send_content(portions, self._timeouts.block_s)
         except HopLost as error:
@@ -340,3 +341,14 @@ def envelope_commands(
         for r in parcel.recipients
     )
     return (mail, *recipients)
+
+
+async def _portions(octets: Octets) -> AsyncIterator[bytes]:
+    """The stuffed content; what lies on a disk is read beside the event loop."""
+    stuffed = dialogue.stuffed(chunks_of(octets))
+    if isinstance(octets, bytes):
+        for portion in stuffed:
+            yield portion
+        return
+    while portion := await asyncio.to_thread(lambda: next(stuffed, b"")):
+        yield portion

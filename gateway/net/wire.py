@@ -6,7 +6,7 @@ before the handshake and serves it as if it had come after (B-31, ADR 0004).
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import AsyncIterator
 from typing import cast
 
 from gateway.model.errors import GatewayError
@@ -111,13 +111,15 @@ class Wire(asyncio.Protocol):
         """
         self._write(self.dialogue.ask(*commands))
 
-    async def send_content(self, portions: Iterable[bytes], timeout_s: float) -> None:
+    async def send_content(
+        self, portions: AsyncIterator[bytes], timeout_s: float
+    ) -> None:
         """Send content in portions; each must find room in time.
 
         Raises:
             HopLost: When it does not, or the connection is gone.
         """
-        for portion in portions:
+        async for portion in portions:
             self._write(portion)
             try:
                 async with asyncio.timeout(timeout_s):

@@ -2,7 +2,8 @@
 
 It is 7-bit ASCII, so that every receiver can take it: an address outside ASCII stands
 there as type `utf-8` in the form utf-8-addr-xtext (RFC 6533 section 3), from which it
-can be read back. What the sender named in ENVID and ORCPT comes back (G-12, A-26).
+can be read back. What the sender named in ENVID and ORCPT comes back (G-12, A-26), but
+for an ORCPT that in this form is too long for a line.
 
 Which notices a sender wants (NOTIFY, RFC 3461 section 4.1) is decided here too:
 
@@ -32,6 +33,7 @@ from gateway.model.message import NO_RECIPIENT_WISH, Notify, RecipientWish
 from gateway.model.reply import RemoteReply
 from gateway.texts import render
 
+MAX_LINE = 998  # octets of any line of a notice, CR LF not counted (RFC 5322 2.1.1)
 _MAX_DIAGNOSIS = 400
 
 
@@ -108,7 +110,10 @@ def _recipient_fields(
 ) -> list[str]:
     fields = []
     if line.orcpt is not None:
-        fields.append(f"Original-Recipient: {_original(line.orcpt)}")
+        original = f"Original-Recipient: {_original(line.orcpt)}"
+        # No white space to fold at. The field may be left out; half of it would be a
+        # lie.
+        fields += [original] if len(original) <= MAX_LINE else []
     fields += [
         f"Final-Recipient: {_address(str(line.mailbox))}",
         f"Action: {action.value}",
@@ -121,7 +126,8 @@ def _recipient_fields(
         text = line.reply.text[:_MAX_DIAGNOSIS]
         fields.append(f"Diagnostic-Code: smtp; {line.reply.code}{enhanced} {text}")
     elif line.diagnosis is not None:
-        fields.append(f"Diagnostic-Code: x-ketenmail; {line.diagnosis.strip()}")
+        ours = line.diagnosis.strip()[:_MAX_DIAGNOSIS]
+        fields.append(f"Diagnostic-Code: x-ketenmail; {ours}")
     if action is Action.DELAYED and until is not None:
         fields.append(f"Will-Retry-Until: {email.utils.format_datetime(until)}")
     return fields

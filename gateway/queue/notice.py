@@ -170,11 +170,12 @@ def _returned(boundary: str, header: bytes) -> str:
     """The header block, whole lines only, bounded; nothing of it is lost.
 
     Octets outside ASCII stand in quoted-printable, which RFC 6522 section 3 asks for in
-    this very part, and which receivers know that have never heard of RFC 6533.
+    this very part, and which receivers know that have never heard of RFC 6533. So do
+    lines that are too long for anybody else (`limits.line_octets` lets them in).
     """
     kept = header[:_MAX_HEADER_OCTETS]
     kept = kept[: kept.rfind(b"\r\n") + 2] if b"\r\n" in kept else b""
-    if kept.isascii():
+    if kept.isascii() and max(map(len, kept.split(b"\r\n"))) <= dsn.MAX_LINE:
         return _part(boundary, "text/rfc822-headers", kept.decode("ascii"))
     encoded = binascii.b2a_qp(kept, istext=True).decode("ascii")
     kind = "text/rfc822-headers; charset=utf-8"

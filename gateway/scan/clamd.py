@@ -1,9 +1,11 @@
 """The door to clamd: INSTREAM over a socket of this machine (R18, BIO2 8.07.04).
 
 Only the one reply that says so makes a message clean. No answer, half an answer,
-another answer, or a size that clamd does not take: not scanned. What stands in a reply
-beyond a short name goes nowhere. The protocol is that of clamd(8), "INSTREAM": chunks,
-each behind its length in four octets, and a length of zero at the end.
+another answer, or a size that clamd does not take: not scanned. Only where nobody took
+the connection was the scanner silent; whatever fails later may be for the message. What
+stands in a reply beyond a short name goes nowhere. The protocol is that of clamd(8),
+"INSTREAM": chunks, each behind its length in four octets, and a length of zero at the
+end.
 
 Sockets and no streams: clamd that has seen enough (too large) answers and closes while
 we still write, and its answer must be read all the same.
@@ -27,9 +29,14 @@ _MAX_NAME = 64
 _FOUND = re.compile(r"stream: (.+) FOUND", re.DOTALL)
 _CLEAN = "stream: OK"
 _TOO_LARGE = "INSTREAM size limit exceeded. ERROR"
+_ABSENT = (ConnectionRefusedError, FileNotFoundError, PermissionError)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._:/+-]")
 
 Log = Callable[..., None]
+
+
+class _NobodyThere(OSError):  # noqa: N818 - the field's word
+    """The connection was refused, or there is no such socket."""
 
 
 class ClamdScanner:
@@ -56,10 +63,12 @@ class ClamdScanner:
             async with asyncio.timeout(self._settings.timeout_s):
                 async with _connected(self._settings) as connection:
                     reply = await _exchange(connection, octets)
+        except _NobodyThere:
+            return Unscanned(ScanFault.UNREACHABLE)
         except TimeoutError:
             return Unscanned(ScanFault.TIMEOUT)
         except OSError:
-            return Unscanned(ScanFault.UNREACHABLE)
+            return Unscanned(ScanFault.LOST)
         return judge(reply)
 
     async def version(self) -> str | None:
@@ -88,7 +97,7 @@ class ClamdScanner:
 def judge(reply: str | None) -> Scan:
     """What a reply to INSTREAM means; None: there was no whole one."""
     if reply is None:
-        return Unscanned(ScanFault.UNREACHABLE)
+        return Unscanned(ScanFault.LOST)
     if reply == _CLEAN:
         return Clean()
     if reply == _TOO_LARGE:
@@ -115,7 +124,12 @@ def signed_at(version: str) -> datetime.datetime | None:
 
 @contextlib.asynccontextmanager
 async def _connected(settings: Malware) -> AsyncIterator[socket.socket]:
-    """A connection, non-blocking, closed at the end whatever happens."""
+    """A connection, non-blocking, closed at the end whatever happens.
+
+    Raises:
+        _NobodyThere: When nobody takes it. One that is not taken in time is no such
+            case: a listener with too much to do looks the same.
+    """
     loop = asyncio.get_running_loop()
     path, address = settings.socket, settings.address
     by_address = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -123,7 +137,10 @@ async def _connected(settings: Malware) -> AsyncIterator[socket.socket]:
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.setblocking(False)
         where = (address, settings.port) if path is None else path
-        await loop.sock_connect(connection, where)
+        try:
+            await loop.sock_connect(connection, where)
+        except _ABSENT as error:
+            raise _NobodyThere from error
         yield connection
 
 

@@ -23,11 +23,11 @@ from gateway.extract.entity import (
 )
 from gateway.extract.header import unfold
 from gateway.extract.part import PLAIN_CTE, body_octets, describe, encoding_of
-from gateway.model.address import AddressError, Domain, Mailbox, ReversePath
+from gateway.model.address import AddressError, Mailbox, ReversePath
 from gateway.model.message import Envelope
 from gateway.model.octets import Octets, head_of, whole_of
+from gateway.shadow.copies import CopyAddresses
 
-COPY_LOCAL_PART = "shadow"  # `shadow@` any domain receives copies
 _REPORT = "x-ms-journal-report"
 _REPORT_PARTS = 10
 _REPORT_TEXT = 1024 * 1024  # octets; a recipient takes less than 600
@@ -51,24 +51,24 @@ class Original:
     octets: Octets = dataclasses.field(repr=False)
 
 
-def original_of(octets: Octets, envelope: Envelope, hostname: Domain) -> Original:
+def original_of(octets: Octets, envelope: Envelope, copies: CopyAddresses) -> Original:
     """The message behind a copy.
 
     Args:
         octets: The copy as it was handed over. A large journal report is read whole.
         envelope: Of the copy.
-        hostname: Ours; mailboxes in it are copy addresses.
+        copies: Addresses that are none of its recipients.
     """
     outer = parse_entity(with_line_ends(head_of(octets)))
     if outer.first(_REPORT) is not None:
         inner = _unwrap(whole_of(octets), envelope)
         if inner is not None:
             return inner
-    recipients = _recipients_of(outer, hostname)
+    recipients = _recipients_of(outer, copies)
     return Original(dataclasses.replace(envelope, recipients=recipients), octets)
 
 
-def filed_original(octets: bytes, hostname: Domain) -> Original:
+def filed_original(octets: bytes, copies: CopyAddresses) -> Original:
     """The message in a file, which may be a journal report.
 
     Its envelope is what its header says: Return-Path, else From, and To and Cc.
@@ -78,23 +78,14 @@ def filed_original(octets: bytes, hostname: Domain) -> Original:
     if not senders and header.first("return-path") is None:
         senders = addresses_in(header.values_of("from"))
     reverse_path = ReversePath(next(iter(senders), None))
-    return original_of(octets, Envelope(reverse_path, ()), hostname)
+    return original_of(octets, Envelope(reverse_path, ()), copies)
 
 
-def is_copy_address(mailbox: Mailbox, hostname: Domain) -> bool:
-    """Whether it takes copies, and is nobody's mailbox."""
-    return mailbox.domain == hostname or mailbox.local_part.lower() == COPY_LOCAL_PART
-
-
-def _recipients_of(header: Entity, hostname: Domain) -> tuple[Mailbox, ...]:
+def _recipients_of(header: Entity, copies: CopyAddresses) -> tuple[Mailbox, ...]:
     """Of the header; somebody who sent it on said anew to whom (RFC 5322 3.6.6)."""
     names = _RESENT_FIELDS if header.first("resent-to") else _RECIPIENT_FIELDS
     values = (value for name in names for value in header.values_of(name))
-    return tuple(
-        mailbox
-        for mailbox in addresses_in(values)
-        if not is_copy_address(mailbox, hostname)
-    )
+    return tuple(each for each in addresses_in(values) if each not in copies)
 
 
 def addresses_in(values: Iterable[str]) -> tuple[Mailbox, ...]:

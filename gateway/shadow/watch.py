@@ -18,22 +18,9 @@ from gateway.model.tally import Counted, CountKind, Seen, Tally
 from gateway.model.verdict import Hold, Refuse, Relay, Verdict
 from gateway.policy.decide import decide, is_foreign
 from gateway.relay import House
-from gateway.shadow.original import (
-    Original,
-    filed_original,
-    is_copy_address,
-    original_of,
-)
+from gateway.shadow.copies import COUNTED, NO_COPY, CopyAddresses
+from gateway.shadow.original import Original, filed_original, original_of
 
-_COUNTED = Reply(250, "2.0.0", ("Counted, not sent: this client is in shadow mode",))
-_NO_COPY = Reply(
-    451,
-    "4.3.5",
-    (
-        "Niet verzonden: deze client geeft alleen kopieen af (mode = shadow).",
-        "Not sent: this client is in shadow mode and hands over copies only.",
-    ),
-)
 # Refusals that what is written in the message did not cause.
 _NOT_BY_CONTENT = frozenset({"K201", "K303"})
 _WORST_FIRST = (Seen.REFUSE, Seen.HOLD, Seen.RELAY)
@@ -67,16 +54,15 @@ async def receive(
     What is for anybody else than a copy address is no copy: somebody waits for it, so
     we do not take it, and the client keeps it until its settings are corrected.
     """
-    hostname = Domain.parse(house.hostname)
-    recipients = message.envelope.recipients
-    if not all(is_copy_address(recipient, hostname) for recipient in recipients):
-        return _NO_COPY
+    copies = CopyAddresses(Domain.parse(house.hostname), peer.sender_domains)
+    if not all(recipient in copies for recipient in message.envelope.recipients):
+        return NO_COPY
     original = await asyncio.to_thread(
-        original_of, message.octets, message.envelope, hostname
+        original_of, message.octets, message.envelope, copies
     )
     judgement = await judge(original, message, peer, house)
     await tallies.add(peer.municipality, house.ports.now().date(), tally_of(judgement))
-    return _COUNTED
+    return COUNTED
 
 
 async def judge(
@@ -113,7 +99,8 @@ async def judge_filed(
     """Judge a message of a file, as if the municipality's own server handed it over."""
     ports = house.ports
     owner = house.policy.municipalities[municipality]
-    original = filed_original(octets, Domain.parse(house.hostname))
+    copies = CopyAddresses(Domain.parse(house.hostname), owner.sender_domains)
+    original = filed_original(octets, copies)
     message = Message(MessageId(ports.new_id()), original.envelope, octets, ports.now())
     peer = Peer(
         address="",

@@ -19,7 +19,6 @@ from gateway.store.writer import failure
 
 T = TypeVar("T")
 _THREADS = 2
-_LOOK_EVERY_OCTETS = 1024 * 1024
 
 
 class Drafts:
@@ -112,18 +111,14 @@ class Draft:
         self._name = name
         self._sealer = sealed.Sealer(key, name)
         self._size = 0
-        self._unlooked = 0
 
     async def write(self, octets: bytes) -> None:
         """See ports.Draft."""
         self._size += len(octets)
-        self._unlooked += len(octets)
 
         def seal_and_write() -> None:
+            self._drafts.check_room()  # each time: hundreds write side by side
             self._file.write(self._sealer.add(octets))
-            if self._unlooked >= _LOOK_EVERY_OCTETS:
-                self._unlooked = 0
-                self._drafts.check_room()
 
         await self._drafts.run(seal_and_write)
 

@@ -1,12 +1,15 @@
 """Reading kept octets, and keeping only those that are needed (ports.Spool)."""
 
 import dataclasses
+import datetime
+import os
 import pathlib
 from collections.abc import Iterator
 
 from sqlalchemy import bindparam, exists, select
 from sqlalchemy.engine import Connection
 
+from gateway import clock
 from gateway.model.errors import TemporaryFailure
 from gateway.model.ids import MessageId
 from gateway.model.job import JobState
@@ -77,16 +80,24 @@ class SqlSpool:
                     await work.spool.discard(MessageId(of))
         return len(found)
 
-    async def reconcile(self) -> Reconciled:
+    async def reconcile(
+        self, left_for: datetime.timedelta = datetime.timedelta()
+    ) -> Reconciled:
         """Remove spool files without a row, and find rows without a file.
 
-        For the start of the gateway; harmless while others write.
-        """
-        return await self._store.run_reader(self._reconcile)
+        For the start of the gateway, and now and then; harmless while others write.
 
-    def _reconcile(self) -> Reconciled:
+        Args:
+            left_for: Only files that nobody wrote to for so long.
+        """
+        return await self._store.run_reader(lambda: self._reconcile(left_for))
+
+    def _reconcile(self, left_for: datetime.timedelta) -> Reconciled:
         removed = 0
-        for path, _ in self._store.directory.orphans():
+        for path, descriptor in self._store.directory.orphans():
+            written = os.fstat(descriptor).st_mtime
+            if clock.now().timestamp() - written < left_for.total_seconds():
+                continue
             # Only now that no writer holds it: what it committed is seen below.
             if path not in self._expected():
                 path.unlink(missing_ok=True)

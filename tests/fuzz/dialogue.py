@@ -202,7 +202,7 @@ class Bench:
             lambda: AT,
             store.write_log,
             self.drafts,
-            Turns(None),
+            Turns(None, config.limits.sessions),
         )
         intake = await listen(
             config, self.contexts, self.clients, handler, store.write_log

@@ -438,6 +438,7 @@ class Referee:
             self.limits["size_octets"],
             self.limits["line_octets"],
             smtputf8=self.smtputf8,
+            filed=little_room,
         )
         if found:
             if verdict.both not in found:

@@ -36,7 +36,7 @@ BIG, LOOP, SECRET = (
 )
 
 
-def flaws(content, size_octets, line_octets, *, smtputf8=False):
+def flaws(content, size_octets, line_octets, *, smtputf8=False, filed=False):
     """The replies of which one is due, for content as sent; empty when it is sound.
 
     Args:
@@ -44,6 +44,8 @@ def flaws(content, size_octets, line_octets, *, smtputf8=False):
         size_octets: The limit of the whole, unstuffed.
         line_octets: The limit of a line, unstuffed.
         smtputf8: Whether MAIL said so.
+        filed: It may go to the disk as it comes; then its header is looked at first,
+            and what follows a faulty one is not.
     """
     found = set()
     lines = content.split(b"\r\n")
@@ -58,7 +60,9 @@ def flaws(content, size_octets, line_octets, *, smtputf8=False):
         found.add(LONG)
     if sum(len(line) + 2 for line in lines) > size_octets:
         found.add(BIG)
-    return found or header_flaws(lines, smtputf8=smtputf8)
+    if found and not filed:
+        return found
+    return found | header_flaws(lines, smtputf8=smtputf8)
 
 
 def header_of(lines):

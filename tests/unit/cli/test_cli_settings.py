@@ -103,7 +103,6 @@ certificate_names = ["mail.protection.outlook.example"]
 tenant = {{ header = "X-Tenant", value = "a-b-c" }}
 mode = "shadow"
 foreign_from = "none-only"
-networks = ["10.0.1.0/24"]
 """
 
 

@@ -218,6 +218,7 @@ async def running(
     clients = ClientTable(configuration.clients, dict.fromkeys(users, HASH))
     desk.place = place
     desk.drafts = make_drafts(place, reserve_octets)
+    desk.turns = Turns(None, configuration.limits.sessions)
     handler = Handler(
         configuration.hostname,
         desk.receive,
@@ -225,7 +226,7 @@ async def running(
         lambda: AT,
         desk.write_log,
         desk.drafts,
-        Turns(None),
+        desk.turns,
     )
     contexts = [server_context(place, client_ca)] * len(configuration.listeners)
     desk.intake = await listen(

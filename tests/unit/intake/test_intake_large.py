@@ -2,10 +2,12 @@
 
 import asyncio
 import hashlib
+import socket
+import struct
 
 import pytest
 
-from gateway.intake.turns import Turns
+from gateway.intake.turns import Lane, Turns
 from gateway.model.message import Body
 from gateway.model.octets import head_of, size_of
 from gateway.queue.notice import header_of
@@ -166,11 +168,11 @@ async def test_a_faulty_reception_in_a_hundred_does_not_disturb_the_others(
 
 @pytest.mark.parametrize(("size", "most"), [(1000, 10), (100_000, 4), (2_000_000, 1)])
 async def test_a50_so_many_are_read_at_a_time(tmp_path, size, most):
-    turns = Turns(tmp_path / "lock")
+    turns = Turns(tmp_path / "lock", 100)
     inside, seen = set(), []
 
     async def read(number):
-        async with turns.wait(b"x" * size):
+        async with turns.wait(b"x" * size, "mta"):
             inside.add(number)
             seen.append(len(inside))
             await asyncio.sleep(0.01)
@@ -181,10 +183,180 @@ async def test_a50_so_many_are_read_at_a_time(tmp_path, size, most):
 
 
 async def test_a50_a_large_one_waits_for_the_other_process(tmp_path):
-    lock = tmp_path / "lock"
-    ours, theirs = Turns(lock), Turns(lock)
-    async with ours.wait(b"x" * 2_000_000):
-        waiting = asyncio.create_task(theirs.wait(b"x" * 2_000_000).__aenter__())
+    lock, large = tmp_path / "lock", b"x" * 2_000_000
+    ours, theirs = Turns(lock, 100), Turns(lock, 100)
+    entered = asyncio.Event()
+
+    async def enter():
+        async with theirs.wait(large, "mta"):
+            entered.set()
+
+    async with ours.wait(large, "mta"):
+        waiting = asyncio.create_task(enter())
         await asyncio.sleep(0.05)
-        assert not waiting.done()
+        assert not entered.is_set()
     await waiting
+    assert entered.is_set()
+
+
+async def test_inv9_who_waits_is_served_client_by_client():
+    turns, large, order = Turns(None, 100), b"x" * 2_000_000, []
+
+    async def read(client):
+        async with turns.wait(large, client):
+            order.append(client)
+            await asyncio.sleep(0)
+
+    async with turns.wait(large, "first"):
+        tasks = [asyncio.create_task(read(name)) for name in "aaaabbc"]
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert "".join(order) == "abcabaa"
+
+
+async def test_a50_who_went_away_waits_no_longer():
+    turns, large, order = Turns(None, 100), b"x" * 2_000_000, []
+
+    async def read(name):
+        async with turns.wait(large, name):
+            order.append(name)
+
+    async with turns.wait(large, "first"):
+        gone, last = (asyncio.create_task(read(name)) for name in ("gone", "last"))
+        await asyncio.sleep(0)
+        turns.give_up(gone)
+    await asyncio.gather(gone, last, return_exceptions=True)
+    assert (gone.cancelled(), order) == (True, ["last"])
+
+
+async def test_a50_who_went_in_the_moment_of_its_turn_gives_it_to_the_next():
+    lane = Lane(1)
+    await lane.enter("a")
+    gone, last = (asyncio.create_task(lane.enter(name)) for name in "bc")
+    await asyncio.sleep(0)
+    lane.leave()
+    gone.cancel()
+    await last
+    assert gone.cancelled()
+    lane.leave()
+    await lane.enter("d")
+
+
+async def test_a02_who_went_after_its_turn_began_is_dealt_with_to_the_end():
+    turns = Turns(None, 100)
+    go_on = asyncio.Event()
+
+    async def read():
+        async with turns.wait(b"x" * 2_000_000, "a"):
+            await go_on.wait()
+            return True
+
+    task = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    turns.give_up(task)
+    go_on.set()
+    assert await task
+
+
+@pytest.fixture
+def holding():
+    """Set at the end of a test at the latest, or the intake would wait for ever."""
+    event = asyncio.Event()
+    yield event
+    event.set()
+
+
+def reset(talker):
+    """Gone at once, and the other end knows."""
+    raw = talker.writer.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    talker.writer.transport.abort()
+
+
+async def large_upload(desk, connect):
+    talker = await begun(desk, connect)
+    talker.send(HEAD + text(2 * MEGABYTE) + b".\r\n")
+    return talker
+
+
+async def test_a50_a_client_that_went_is_not_waited_for_and_its_file_goes(
+    intake, connect, holding
+):
+    turns = []
+
+    async def receive(message, peer):
+        async with turns[0].wait(message.octets, peer.client):
+            await holding.wait()
+        return OK
+
+    desk = await intake(receive=receive)
+    turns.append(desk.turns)
+    first = await large_upload(desk, connect)
+    await until(lambda: len(desk.drafted()) == 1 and desk.turns._large._free == 0)
+    others = [await large_upload(desk, connect) for _ in range(5)]
+    await until(lambda: len(desk.turns._patient) == 5)
+    for other in others:
+        reset(other)
+    await until(lambda: len(desk.drafted()) == 1)
+    holding.set()
+    assert await first.reply() == OK.render()
+    assert len(desk.messages) == 1
+
+
+async def test_a50_memory_is_counted_until_the_message_is_dealt_with(
+    intake, connect, holding
+):
+    """The dot, then a reset: the octets are still there, whoever is not."""
+
+    async def receive(message, peer):
+        await holding.wait()
+        return OK
+
+    desk = await intake(receive=receive)
+    running = desk.intake.handler._running
+    for number in range(1, 11):
+        talker = await begun(desk, connect)
+        talker.send(HEAD + text(MEGABYTE // 2) + b".\r\n")
+        await talker.writer.drain()
+        await until(lambda number=number: len(running) == number)
+        reset(talker)
+    await until(lambda: not desk.intake.sessions)
+    assert len(running) == 10
+    limit = desk.intake.limits.memory_octets
+    in_memory = 10 - len(desk.drafted())
+    assert in_memory > 0
+    assert desk.intake.room.held >= in_memory * 500_000
+    assert desk.intake.room.held <= limit
+    holding.set()
+    await until(lambda: desk.intake.room._free == limit)
+
+
+async def test_a50_no_client_has_more_messages_under_way_than_sessions(
+    intake, connect, holding
+):
+
+    async def receive(message, peer):
+        await holding.wait()
+        return OK
+
+    desk = await intake(
+        receive=receive, configuration=settings(sessions=6, sessions_per_address=6)
+    )
+    said = []
+    for _ in range(5):
+        talker = await connect(desk)
+        await talker.begin()
+        await talker.do("DATA")
+        talker.send(HEAD + b"x\r\n.\r\n")
+        await talker.writer.drain()
+        if len(said) == 0:
+            reply = asyncio.create_task(talker.reply())
+            done, _ = await asyncio.wait({reply}, timeout=0.3)
+            if done:
+                said.append(first_of(reply.result()))
+        reset(talker)
+        await until(lambda: len(desk.intake.sessions) == 0)
+    assert said == ["452 4.3.1"]
+    assert len(desk.intake.handler._running) == 3
+    holding.set()
+    await until(lambda: not desk.intake.handler._running)

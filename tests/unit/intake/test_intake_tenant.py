@@ -98,12 +98,12 @@ def test_a34_tenant_chooses_among_candidates_one_or_none():
     assert choose_by_tenant(field("x"), [dataclasses.replace(ONE, tenant=None)]) is None
 
 
-def test_a34_settle_asks_for_the_tenant_of_a_certificate_only():
+def test_a34_settle_asks_for_the_tenant_however_the_client_was_known():
     good, bad = b"X-OriginatorOrg: zwolle.example\r\n", b"From: a\r\n"
     by = Identification.CERTIFICATE
     assert settle(Known(ONE, by), good) == Known(ONE, by)
     assert settle(Known(ONE, by), bad) is None
-    assert settle(Known(ONE, Identification.NETWORK), bad).client is ONE
+    assert settle(Known(ONE, Identification.NETWORK), bad) is None
     plain = client("plain", ZWOLLE)
     assert settle(Known(plain, by), bad).client is plain
     shared = Known(TWO, by, (TWO, ONE))

@@ -1,5 +1,7 @@
 """DSN and REQUIRETLS towards real TLS servers (A-26, A-35, B-36)."""
 
+import dataclasses
+
 import pytest
 
 from gateway.model.destination import Opportunistic, PinDemand, TlsDemand
@@ -149,6 +151,30 @@ async def test_a35_all_hosts_without_it_prove_that_nobody_keeps_the_tag() -> Non
     assert no_envelope(second)
     assert statuses(outcome) == [Status.FAILED]
     assert len(outcome.hops) == 2
+
+
+SAME = ("127.0.0.1", "127.1", "127.0.1", "0x7f.1", "2130706433")  # one and the same
+
+
+@pytest.mark.parametrize(
+    ("addresses", "status"),
+    [
+        (SAME[:2], Status.FAILED),
+        (SAME[:4], Status.FAILED),
+        (SAME, Status.DEFERRED),  # the fifth was not asked (MAX_ADDRESSES)
+        (("127.0.0.1", "127.0.0.2"), Status.DEFERRED),  # nobody listens on the second
+        (("127.0.0.2", "127.0.0.1"), Status.DEFERRED),
+    ],
+)
+async def test_a35_b24_an_address_that_was_not_asked_may_keep_the_tag_so_it_waits(
+    addresses, status
+) -> None:
+    """What one machine of a host lacks says nothing of the machine that was silent."""
+    with LoopbackHop(Manners(ehlo_tls=WITHOUT), CHAIN) as server:
+        hop = dataclasses.replace(hop_to(server), addresses=addresses)
+        outcome = await send(hop, given=parcel(wish=TAGGED))
+    assert no_envelope(server)
+    assert statuses(outcome) == [status]
 
 
 async def test_a35_a_hop_that_falls_silent_has_proven_nothing() -> None:

@@ -63,6 +63,7 @@ HEADER = (
 )
 OCTETS = HEADER + b"\r\n" + BODY_CANARY.encode() + b"\r\n"
 COMMITMENT = Commitment(SECRET, hmac.digest(SECRET, OCTETS, "sha256").hex())
+ON_LOOPBACK = 'least = "encrypted"'
 _CONFIG = """
 [gateway]
 hostname = "mailpoort.voorbeeldstad.example"
@@ -101,9 +102,15 @@ REFUSE_ALL = 'mixed = "refuse-all"'
 
 
 @functools.cache
-def policy(municipality: str = "") -> Policy:
-    """The shipped policy; `municipality` holds more lines of its settings."""
-    return app.load_policy(config.parse(_CONFIG % municipality))
+def policy(municipality: str = "", own_route: str = ON_LOOPBACK) -> Policy:
+    """The shipped policy.
+
+    Args:
+        municipality: More lines of its settings.
+        own_route: How its own server is proven, or that it need not be.
+    """
+    text = (_CONFIG % municipality).replace(ON_LOOPBACK, own_route)
+    return app.load_policy(config.parse(text))
 
 
 def ids(prefix: str = "id"):

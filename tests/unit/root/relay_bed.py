@@ -17,6 +17,7 @@ from gateway.config import AllowRange
 from gateway.demo import _WVGGZ as WVGGZ
 from gateway.extract.mime import MimeExtractor
 from gateway.facts import RegistryFacts
+from gateway.intake.turns import Turns
 from gateway.model.address import Domain, Mailbox, ReversePath
 from gateway.model.assurance import Assurance
 from gateway.model.destination import (
@@ -167,7 +168,10 @@ class Fault:
 class House:
     """A house, and eyes that see the store as another process sees it."""
 
-    def __init__(self, place, municipality: str = "") -> None:
+    def __init__(
+        self, place, municipality: str = "", own_route: str = desk.ON_LOOPBACK
+    ) -> None:
+        policy = desk.policy(municipality, own_route)
         self.now = NOW
         self.dns, self.far, self.fault = Dns(), FarSide(), Fault()
         self._bed = Bed(place).prepare()
@@ -175,18 +179,19 @@ class House:
         numbers = itertools.count(1)
         ports = Ports(
             extractor=MimeExtractor(),
-            classifier=PolicyClassifier(desk.policy(municipality)),
+            classifier=PolicyClassifier(policy),
             facts=RegistryFacts(SqlPartners(store), self.dns, (), frozenset()),
             resolver=self.dns,
             dialer=self.far,
             spool=SqlSpool(store),
             queue=SqlQueue(store),
             work=store.work,
+            turn=Turns(None, 100).wait,
             new_id=lambda: f"id-{next(numbers)}",
             now=lambda: self.now,
         )
         self.relay = relay.House(
-            policy=desk.policy(municipality),
+            policy=policy,
             ports=ports,
             hostname=desk.HOSTNAME,
             secret=lambda: desk.SECRET,

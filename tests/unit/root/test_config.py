@@ -139,6 +139,62 @@ def test_each_fault_names_the_key_and_a_remedy(old, new, place):
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    "other", ['networks = ["10.0.0.0/24"]', 'user = "x"\npassword_file = "/x"']
+)
+@pytest.mark.parametrize("known", ["names", "sha256"])
+def test_a34_a_client_with_a_tenant_comes_by_its_certificate_only(known, other):
+    """By network or password it would not need the field that says whose mail it is."""
+    shown = (
+        f'certificate_{known} = ["a.nl"]\ntenant = {{ header = "X-T", value = "1" }}'
+    )
+    assert parse(GOOD.replace('networks = ["10.0.0.0/24"]', shown))
+    both = GOOD.replace('networks = ["10.0.0.0/24"]', f"{shown}\n{other}")
+    with pytest.raises(ConfigError) as error:
+        parse(both)
+    assert error.value.place == "client[1].tenant"
+    assert "a [[client]] of its own" in error.value.remedy
+
+
+def _metrics(address, port):
+    return f'[metrics]\nport = {port}\naddress = "{address}"\n[dns]'
+
+
+@pytest.mark.parametrize(
+    ("listener", "metrics"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),  # all of this family
+        ("::", "::1"),
+        ("::1", "::1"),
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("localhost", "127.0.0.1"),
+        ("localhost", "::1"),
+    ],
+)
+def test_h21_metrics_and_a_listener_never_share_a_door(listener, metrics):
+    """Whoever came first would be served; the other would not start, or half the mail
+    would go to the wrong one."""
+    door = f'port = 587\naddress = "{listener}"'
+    text = GOOD.replace("port = 587", door)
+    assert parse(text.replace("[dns]", _metrics(metrics, 588))).metrics.port == 588
+    with pytest.raises(ConfigError) as error:
+        parse(text.replace("[dns]", _metrics(metrics, 587)))
+    assert error.value.place == "metrics.port"
+    assert "another port" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("listener", "metrics"),
+    [("10.0.0.9", "127.0.0.1"), ("127.0.0.2", "127.0.0.1"), ("::", "127.0.0.1"),
+     ("mail.gem.example", "127.0.0.1"), ("localhost", "127.0.0.2")],
+)  # fmt: skip
+def test_h21_the_same_port_at_another_address_is_another_door(listener, metrics):
+    door = f'port = 587\naddress = "{listener}"'
+    text = GOOD.replace("port = 587", door).replace("[dns]", _metrics(metrics, 587))
+    assert parse(text).metrics.port == 587
+
+
 def test_a_bad_pin_is_refused():
     with pytest.raises(ConfigError) as caught:
         parse(GOOD.replace("ab" * 32, "AB" * 32))

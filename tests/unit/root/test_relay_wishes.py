@@ -153,16 +153,11 @@ def parts(octets):
 
 
 @pytest.fixture
-def pinned(tmp_path, monkeypatch):
+def pinned(tmp_path):
     """A house whose own server has a pin, so that it can prove who it is."""
-    monkeypatch.setattr(
-        desk, "_CONFIG", desk._CONFIG.replace('least = "encrypted"', PINNED)
-    )
-    desk.policy.cache_clear()
-    house = relay_bed.House(tmp_path)
+    house = relay_bed.House(tmp_path, own_route=PINNED)
     yield house
     house.close()
-    desk.policy.cache_clear()
 
 
 async def test_a35_where_the_own_server_keeps_the_tag_the_notice_goes_whole(pinned):
@@ -208,3 +203,29 @@ async def test_a35_a_deferred_notice_keeps_its_tag_and_waits(pinned):
     assert parcel.wish.requiretls
     (waiting,) = await pinned.notices()
     assert waiting.wish.requiretls
+
+
+class Killed(BaseException):
+    """Our process dies."""
+
+
+class DiesAtTheDot(Lacking):
+    """Lacks REQUIRETLS; and we die at the dot of what is sent without it."""
+
+    async def send(self, hops, parcel, commit_intent):
+        if not parcel.wish.requiretls:
+            assert await commit_intent(relay_bed.desk.hop(), parcel.recipients)
+            raise Killed
+        return await super().send(hops, parcel, commit_intent)
+
+
+async def test_a35_a_crash_at_the_redacted_notice_takes_no_tag_off(pinned):
+    notice = await leased_notice(pinned)
+    with pytest.raises(Killed):
+        await relay.attempt(notice, pinned.over(dialer=DiesAtTheDot()))
+    pinned.later(hours=1)
+    (again,) = await pinned.lease("next")
+    assert again.wish.requiretls
+    await relay.attempt(again, pinned.relay)
+    ((_, parcel),) = pinned.far.dialled
+    assert parcel.wish.requiretls

@@ -145,9 +145,9 @@ async def answering(reply: bytes, *, reads: bool = True):
 @pytest.mark.parametrize(
     ("reply", "fault"),
     [
-        (b"", ScanFault.UNREACHABLE),
-        (b"stream: OK", ScanFault.UNREACHABLE),  # it did not end
-        (b"stream: OK\0" + b"x" * 2000, ScanFault.UNREACHABLE),
+        (b"", ScanFault.LOST),
+        (b"stream: OK", ScanFault.LOST),  # it did not end
+        (b"stream: OK\0" + b"x" * 2000, ScanFault.LOST),
         (b"stream: OK\0stream: OK\0", ScanFault.ERROR),
         (b"stream: OK\n\0", ScanFault.ERROR),
         (b"OK\0", ScanFault.ERROR),
@@ -168,7 +168,7 @@ async def test_who_calls_half_a_message_clean_is_not_believed(log):
     async with answering(b"stream: OK\0", reads=False) as path:
         scanner = ClamdScanner(Malware(path, None, timeout_s=20), log)
         asked = scanner.scan(b"x" * 20_000_000)
-        assert await asked == Unscanned(ScanFault.UNREACHABLE)
+        assert await asked == Unscanned(ScanFault.LOST)
 
 
 async def test_who_does_not_answer_in_time_has_not_scanned(log):
@@ -179,6 +179,59 @@ async def test_who_does_not_answer_in_time_has_not_scanned(log):
         scanner = ClamdScanner(Malware(None, port, timeout_s=1), log)
         assert await scanner.scan(b"x" * 20_000_000) == Unscanned(ScanFault.TIMEOUT)
         assert not await scanner.answers()
+
+
+async def test_r18_no_sender_can_choose_to_go_unscanned(log):
+    """What kills the scanner, or takes it too long, is about this message: no silence.
+
+    Only silence goes on with `malware.down = "accept"` (K902).
+    """
+    async with answering(b"") as path:
+        scanner = ClamdScanner(Malware(path, None, timeout_s=20), log)
+        dies_of_it = await scanner.scan(b"x" * 300_000)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        slow = await ClamdScanner(Malware(None, port, timeout_s=1), log).scan(b"x")
+    nobody = await ClamdScanner(Malware(None, port, timeout_s=20), log).scan(b"x")
+    given = [dies_of_it, slow, nobody]
+    assert given == [
+        Unscanned(ScanFault.LOST),
+        Unscanned(ScanFault.TIMEOUT),
+        Unscanned(ScanFault.UNREACHABLE),
+    ]
+    assert [each.fault.is_silence for each in given] == [False, False, True]
+
+
+@pytest.mark.parametrize("family", [socket.AF_UNIX, socket.AF_INET])
+async def test_r18_a_flood_of_connections_is_no_silence(log, family, tmp_path):
+    """Who takes no connection because of too many may have them all of one sender."""
+    by_path = family == socket.AF_UNIX
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket(family))
+        full.bind(str(tmp_path / "s") if by_path else ("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):
+            other = stack.enter_context(socket.socket(family))
+            other.setblocking(False)
+            other.connect_ex(full.getsockname())
+        path = full.getsockname() if by_path else None
+        port = None if by_path else full.getsockname()[1]
+        scanner = ClamdScanner(Malware(path, port, timeout_s=1), log)
+        result = await scanner.scan(b"x")
+    assert isinstance(result, Unscanned)
+    assert not result.fault.is_silence
+
+
+async def test_r18_a_scanner_that_was_stopped_is_silent():
+    lines = Logged([])
+    with clamd.run("2M") as running:
+        assert await by_socket(running, lines).scan(b"x") == Clean()
+        running.stop()
+        for way in (by_socket, by_port):
+            result = await way(running, lines).scan(b"x")
+            assert result == Unscanned(ScanFault.UNREACHABLE)
 
 
 def test_a_name_is_short_and_holds_nothing_that_does_harm():

@@ -65,7 +65,9 @@ def test_a_scanner_without_a_date_is_a_warning():
         assert [one.level for one in look(Malware(None, port))] == ["ok", "warn"]
 
 
-@pytest.mark.parametrize(("version", "pong"), [("220 hello", "PONG"), (ago(0), "?")])
+@pytest.mark.parametrize(
+    ("version", "pong"), [("220 hello", "PONG"), (ago(0), "?")], ids=["smtp", "no pong"]
+)
 def test_another_program_is_no_scanner(version, pong):
     with answering(version, pong) as port:
         assert [one.level for one in look(Malware(None, port))] == ["fail"]

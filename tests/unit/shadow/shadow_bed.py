@@ -4,10 +4,12 @@ import base64
 
 from gateway.model.address import Domain, Mailbox, ReversePath
 from gateway.model.message import Envelope
+from gateway.shadow.copies import CopyAddresses
 
 HOSTNAME = Domain("mailpoort.voorbeeldstad.example")
 SENDER = "ambtenaar@voorbeeldstad.example"
 COPY = Mailbox.parse(f"shadow@{HOSTNAME}")
+COPIES = CopyAddresses(HOSTNAME, frozenset({Domain("voorbeeldstad.example")}))
 
 
 def mail(body: str, *fields: str, sender: str = SENDER) -> bytes:

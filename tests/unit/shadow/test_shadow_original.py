@@ -3,11 +3,19 @@
 import pytest
 
 from gateway.shadow.original import addresses_in, filed_original, original_of
-from tests.unit.shadow.shadow_bed import COPY, HOSTNAME, SENDER, envelope, journal, mail
+from tests.unit.shadow.shadow_bed import (
+    COPIES,
+    COPY,
+    HOSTNAME,
+    SENDER,
+    envelope,
+    journal,
+    mail,
+)
 
 
 def found(octets, of=None):
-    return original_of(octets, of or envelope(), HOSTNAME)
+    return original_of(octets, of or envelope(), COPIES)
 
 
 def recipients(original):
@@ -28,11 +36,17 @@ def test_what_was_sent_on_goes_to_whom_it_was_sent_on():
 
 
 @pytest.mark.parametrize(
-    "copy", [str(COPY), "x@" + str(HOSTNAME), "Shadow@een.example"]
+    "copy", [str(COPY), f"x@{HOSTNAME}", "Shadow@voorbeeldstad.example"]
 )
 def test_a_copy_address_is_no_recipient_wherever_it_stands(copy):
     octets = mail("x", f"To: a@een.example, {copy}")
     assert recipients(found(octets, envelope(copy))) == ["a@een.example"]
+
+
+@pytest.mark.parametrize("other", ["shadow@een.example", "x@voorbeeldstad.example"])
+def test_somebody_who_is_called_shadow_elsewhere_is_a_recipient(other):
+    octets = mail("x", f"To: {other}")
+    assert recipients(found(octets)) == [other]
 
 
 @pytest.mark.parametrize(
@@ -116,13 +130,13 @@ def test_a_large_copy_that_is_not_in_memory_is_read_by_its_head():
     ],
 )
 def test_a_file_says_itself_from_where_and_to_whom(fields, expected):
-    original = filed_original(mail("x", *fields, "To: a@een.example"), HOSTNAME)
+    original = filed_original(mail("x", *fields, "To: a@een.example"), COPIES)
     assert str(original.envelope.reverse_path) == expected
     assert recipients(original) == ["a@een.example"]
 
 
 def test_a_file_may_be_a_journal_report():
-    assert recipients(filed_original(journal(mail("x"), *TOLD), HOSTNAME)) == ALL
+    assert recipients(filed_original(journal(mail("x"), *TOLD), COPIES)) == ALL
 
 
 @pytest.mark.parametrize("octets", [b"", b"\r\n", b"\xff\x00", b"To: a@een.example"])

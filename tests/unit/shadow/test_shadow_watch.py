@@ -151,7 +151,14 @@ async def test_an_unread_mailbox_or_null_sender_gets_no_notice_of_a_copy(house):
 
 
 @pytest.mark.parametrize(
-    "recipients", [(STRANGER,), (str(COPY), STRANGER), (STRANGER, str(COPY))]
+    "recipients",
+    [
+        (STRANGER,),
+        (str(COPY), STRANGER),
+        (STRANGER, str(COPY)),
+        ("shadow@gmail.com",),  # a mailbox like any other, of somebody else
+        ("shadow@onbekend.example", str(COPY)),
+    ],
 )
 async def test_mail_for_people_is_no_copy_and_is_not_taken(house, recipients):
     """INV-1: a 250 would lose what a server sends in earnest by mistake."""
@@ -161,6 +168,12 @@ async def test_mail_for_people_is_no_copy_and_is_not_taken(house, recipients):
     reply = await watch.receive(message, SHADOW, house.relay, kept)
     assert (reply.code, reply.enhanced) == (451, "4.3.5")
     assert kept.added == []
+
+
+async def test_a_copy_may_go_to_shadow_at_a_domain_of_the_client(house):
+    octets = mail(ORDINARY, f"To: {STRANGER}")
+    tally = await handed(house, octets, envelope("Shadow@voorbeeldstad.example"))
+    assert tally[message(Seen.RELAY)] == 1
 
 
 async def test_nothing_is_stored_but_the_counts(house, tmp_path):
