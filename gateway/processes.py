@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
+import gc
 import functools
 import pathlib
 import signal
@@ -133,6 +134,8 @@ async def serve_mail(
         await watched.pressure.look()  # before the first client
         owner = f"{name}/{clock.new_id()}"
         loop = worker.DeliveryLoop(house, owner, log)
+        gc.collect()
+        gc.freeze()  # what is there stays; so what a session left is found soon
         intake = await _open_intake(installation, house, watched, loop.wake, turns, log)
         watching = asyncio.gather(watched.pressure.run(), watched.show(intake))
         delivering = asyncio.create_task(loop.run())

@@ -9,7 +9,7 @@ from gateway.values import is_loopback, port_of
 
 
 class ScannerDown(enum.Enum):
-    """What happens to mail while the scanner does not answer (R18)."""
+    """What happens to mail while the scanner is not there (R18)."""
 
     REFUSE = "refuse"  # for now: 451
     ACCEPT = "accept"  # evidence says that it was not scanned

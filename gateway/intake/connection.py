@@ -192,6 +192,10 @@ class Connection(smtp.SMTP):
             self.note(Reason.CLOSED)  # a transaction without its dot never was
         except ConnectionError:
             self.note(Reason.RESET)
+        except asyncio.CancelledError:
+            # It ends here. Kept by the task, its traceback would keep all buffers of
+            # the session until the garbage collector comes by.
+            pass
         except Exception as error:  # noqa: BLE001 - whatever fails is our fault: 451
             # Not knowing how far it got, we cannot obey what comes next: it may be
             # content. So the session ends.
@@ -200,6 +204,7 @@ class Connection(smtp.SMTP):
         finally:
             self.hang_up()
             self.left(self._ending)
+            self.buffered.clear()
             self.gone.set()
 
     async def _converse(self) -> Reason | None:

@@ -94,7 +94,7 @@ class DataVerb(Visit):
             rest = content.feed(await self._read_in_pace(content, pace, until))
             if coming.reception is not None:
                 await self._put_away(content, coming.user, coming.reception)
-            if content.received_octets > most:
+            if content.received_octets > most and self._if_spoiled is None:
                 raise Refusal(answer.TOO_BIG, close=True)
         self.buffered[0:0] = rest  # commands pipelined behind the dot
 

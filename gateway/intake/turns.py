@@ -21,7 +21,7 @@ from gateway.model.octets import Octets, size_of
 
 _SMALL_OCTETS = 64 * 1024
 _LARGE_OCTETS = 1024 * 1024
-_AT_ONCE = 4
+_AT_ONCE = 2  # as many as there are cores, and some tens of megabytes each
 
 
 class Lane:

@@ -11,7 +11,7 @@ from gateway.model.address import Domain
 from gateway.model.classification import Classification
 from gateway.model.document import Document
 from gateway.model.ids import ClientId, MessageId, MunicipalityId
-from gateway.model.message import Message
+from gateway.model.message import Envelope, Message
 from gateway.model.peer import Identification, Peer
 from gateway.model.reply import Reply
 from gateway.model.tally import Counted, CountKind, Seen, Tally
@@ -57,33 +57,42 @@ async def receive(
     copies = CopyAddresses(Domain.parse(house.hostname), peer.sender_domains)
     if not all(recipient in copies for recipient in message.envelope.recipients):
         return NO_COPY
-    original = await asyncio.to_thread(
-        original_of, message.octets, message.envelope, copies
-    )
-    judgement = await judge(original, message, peer, house)
+    async with house.ports.turn(message.octets, peer.client):
+        original = await asyncio.to_thread(
+            original_of, message.octets, message.envelope, copies
+        )
+        read = await _read(original, message, house)
+    judgement = await _judge(read, peer, house)
     await tallies.add(peer.municipality, house.ports.now().date(), tally_of(judgement))
     return COUNTED
 
 
-async def judge(
-    original: Original, message: Message, peer: Peer, house: House
-) -> Judgement:
-    """Classify and decide as `relay.receive` does; nothing is written.
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Read:
+    """What is left of an original once it was classified: no text of it."""
 
-    Args:
-        original: What was sent.
-        message: The copy of it, for its id and instant.
-        peer: Who handed the copy over.
-        house: Policy and doors.
-    """
-    ports, policy = house.ports, house.policy
+    envelope: Envelope
+    document: Document
+    found: Classification
+
+
+async def _read(original: Original, message: Message, house: House) -> _Read:
+    """Classify what was sent; `message` is the copy, for its id and instant."""
+    ports = house.ports
     envelope = original.envelope
     sent = dataclasses.replace(message, envelope=envelope, octets=original.octets)
     document = await ports.extractor.extract(sent)
     found = await ports.classifier.classify(document)
+    return _Read(envelope, dataclasses.replace(document, segments=()), found)
+
+
+async def _judge(read: _Read, peer: Peer, house: House) -> Judgement:
+    """Decide as `relay.receive` does; nothing is written."""
+    ports, policy = house.ports, house.policy
+    envelope, document, found = read.envelope, read.document, read.found
     if not envelope.recipients:
         return Judgement(Seen.NOBODY, found, ())
-    if _is_incoming(original, peer, document, house):
+    if _is_incoming(read, peer, house):
         return Judgement(Seen.INCOMING, found, ())
     facts = await ports.facts.load(envelope, peer.municipality, found)
     today = ports.now().date()
@@ -113,17 +122,16 @@ async def judge_filed(
         identified_by=Identification.NETWORK,
         shadow=True,
     )
-    return await judge(original, message, peer, house)
+    read = await _read(original, message, house)
+    return await _judge(read, peer, house)
 
 
-def _is_incoming(
-    original: Original, peer: Peer, document: Document, house: House
-) -> bool:
+def _is_incoming(read: _Read, peer: Peer, house: House) -> bool:
     """Whether it came from outside for people inside: `always_bcc` copies that too."""
     own = house.policy.municipalities[peer.municipality].sender_domains
-    recipients = original.envelope.recipients
+    recipients = read.envelope.recipients
     inside = all(recipient.domain in own for recipient in recipients)
-    return inside and is_foreign(original.envelope, peer, document)
+    return inside and is_foreign(read.envelope, peer, read.document)
 
 
 def seen_of(verdict: Verdict) -> Seen:

@@ -56,6 +56,7 @@ def test_every_setting_commented_out_is_one_that_exists():
     assert len(settings.listeners) == 2
     assert len(settings.allow_ranges) == 1
     assert settings.clients[0].user == "scanner"
+    assert settings.clients[1].tenant is not None
     assert settings.malware is not None
     assert settings.metrics is not None
 

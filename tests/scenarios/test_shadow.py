@@ -206,6 +206,33 @@ def test_a_spoiled_copy_is_not_returned_to_who_wrote_the_mail(town):
     assert town.messages()["refuse"] == before + 1
 
 
+@pytest.mark.parametrize(
+    "spoiled", [b"los\nregeleinde\r\n", b"x" * 1200 + b"\r\n", b"a\0b\r\n"]
+)
+def test_r3_a_copy_that_cannot_be_read_for_its_form_is_not_returned_either(
+    town, spoiled
+):
+    before = town.messages()
+    octets = b"From: a@gemeente.test\r\nTo: x@elders.test\r\n\r\n" + spoiled
+    dialogue = town.journal(octets)
+    assert dialogue.final.startswith("250 2.0.0 Counted, not sent")
+    assert "its form" in dialogue.final
+    assert town.messages() == before  # nobody knows what it says
+    assert "intake-content-refused" in town.gateway.log
+
+
+def test_r3_postfix_hands_over_a_copy_that_is_too_large_and_nobody_is_written_to(town):
+    """Its client returns by itself what is over a SIZE that it heard of."""
+    to = f"p{next(_NUMBER)}@elders.test"
+    body = b"Dit is een regel van een veel te lange gewone brief.\r\n" * 1_100_000
+    copies, before = town.copies(), town.messages()
+    town.own.submit(compose(body, to, author=SENDER), SENDER, [to])
+    assert daemon.until(lambda: town.copies() > copies, 120), town.own.log_lines()
+    assert town.messages() == before
+    assert all(each.reverse_path for each in town.own.deliveries())  # no notice
+    assert any("refused for its form" in line for line in town.own.log_lines())
+
+
 def test_a_server_that_sends_its_real_mail_here_keeps_it(town):
     """It waits in the server's queue, where people look, and is not lost."""
     before = town.messages()
