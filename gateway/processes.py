@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
-import gc
 import functools
+import gc
 import pathlib
 import signal
 from collections.abc import Awaitable, Callable
