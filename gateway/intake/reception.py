@@ -113,8 +113,9 @@ class Reception:
 
     def discard(self) -> None:
         """Forget what lies on the disk, unless the store took it over."""
-        if self._draft is not None:
-            self._draft.discard()
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            draft.discard()
 
     def _begin(self, octets: bytes) -> bytes:
         """Look at the header; the octets as they are kept, with our own field."""

@@ -385,7 +385,7 @@ def test_a_rolled_over_key_is_seen_although_the_old_record_is_cached(chain, ca, 
     assert seen.count(True) == 1
 
 
-def test_mixed_recipients_are_split_and_the_sender_gets_one_notice(chain, ee):
+def test_a13_mixed_recipients_are_split_and_the_sender_gets_one_notice(chain, ee):
     good, bad = "crisis2@dane-ee.test", "crisis2@onbekend.test"
     octets = compose(WVGGZ, good)
     # One transaction with both, as a client hands it over itself.

@@ -9,12 +9,15 @@ import pytest
 from aiosmtpd.smtp import SMTP
 
 from gateway.intake.verbs import IntakeProtocol
+from gateway.model.address import Mailbox, ReversePath
 from gateway.model.peer import Identification
 from gateway.texts import render
 from tests.unit.intake.intake_desk import (
     CHEAP,
+    HEAD,
     IMPLICIT,
     NETWORK,
+    OK,
     OPEN,
     PASSWORD,
     STARTTLS,
@@ -47,7 +50,7 @@ def test_every_verb_of_the_library_has_our_own_meaning():
 
 
 # --- greeting and advertisement -----------------------------------------------
-async def test_banner_and_help_name_no_product(intake, connect):
+async def test_a12_banner_and_help_name_no_product(intake, connect):
     desk = await intake()
     talker = await connect(desk)
     assert talker.greeting == "220 poort.voorbeeld.nl ESMTP"
@@ -529,7 +532,7 @@ async def test_greeting_name_cannot_shape_our_header_field(intake, connect, verb
 
 
 # --- logging ----------------------------------------------------------------------------
-async def test_no_logger_sees_an_address_or_content_at_debug(
+async def test_a15_no_logger_sees_an_address_or_content_at_debug(
     tmp_path, caplog, monkeypatch
 ):
     caplog.set_level(logging.DEBUG)
@@ -588,3 +591,20 @@ async def test_a09_recipients_over_the_limit_are_not_counted_as_refused(
         assert await talker.code(f"RCPT TO:<c{number}@b.nl>") == "452 4.5.3"
     assert (await talker.data(b"From: jan@gem.nl\r\n\r\nx\r\n.\r\n")).startswith("250 ")
     assert len(desk.messages[0].envelope.recipients) == 100
+
+
+@pytest.mark.parametrize("value", ["<>", "a+40b", "jan@gem.nl"])
+async def test_a32_the_auth_parameter_is_taken_and_believed_by_nobody(
+    intake, connect, value
+):
+    desk = await intake()
+    talker = await connect(desk)
+    await talker.greet()
+    said = await talker.code(f"MAIL FROM:<jan@gem.nl> AUTH={value}")
+    assert said == "250 2.1.0"
+    await talker.do("RCPT TO:<a@b.nl>")
+    assert await talker.data(HEAD + b".\r\n") == OK.render()
+    assert desk.peers[0].identified_by is Identification.NETWORK
+    assert desk.messages[0].envelope.reverse_path == ReversePath(
+        Mailbox.parse("jan@gem.nl")
+    )

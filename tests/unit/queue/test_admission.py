@@ -143,7 +143,7 @@ def test_relay_and_hold_together_give_one_notice_that_says_who_gets_it():
     assert states == [JobState.READY, JobState.HELD, JobState.READY]
 
 
-def test_split_relays_to_who_may_have_it_and_lists_both_in_one_notice():
+def test_a13_split_relays_to_who_may_have_it_and_lists_both_in_one_notice():
     admission = admitted(relay("goed@ggz.example"), refuse("fout@x.example"))
     assert admission.reply.code == 250
     assert desk.events(admission.batch) == ["accepted", "notice-sent"]
@@ -158,7 +158,7 @@ def test_split_relays_to_who_may_have_it_and_lists_both_in_one_notice():
     assert notice.fields("Status") == ["5.7.1"]
 
 
-def test_split_with_a_hold_and_a_refusal_lists_all_three():
+def test_a13_split_with_a_hold_and_a_refusal_lists_all_three():
     admission = admitted(
         refuse("fout@x.example"), hold("wacht@y.example"), relay("goed@ggz.example")
     )
