@@ -57,6 +57,7 @@ def test_another_message_is_refused(at):
 
 def test_the_hello_of_a_real_client_is_read():
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ecdh_curve("secp384r1")
     context.set_ciphers("ECDHE-RSA-AES256-GCM-SHA384")
     write = ssl.MemoryBIO()
