@@ -140,8 +140,9 @@ def sender(
         login: User and password for AUTH PLAIN; Exim sends nothing without AUTH then.
     """
     presence.need("unshare")
-    tree = unpacked.need(_PACKAGE)
+    unpacked_tree = unpacked.need(_PACKAGE)
     with daemon.folder("exim") as place:
+        tree = unpacked_tree.copied(place / "tree")  # its user executes it anew
         address = loopback.claim()
         settings = {
             "exim": tree.find("exim4"),

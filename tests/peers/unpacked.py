@@ -45,6 +45,11 @@ class Tree:
             raise NotFetched(f"{self.root} and the system have no {command}")
         return found
 
+    def copied(self, to: pathlib.Path) -> "Tree":
+        """The same files elsewhere: a checkout may lie where only root can look."""
+        shutil.copytree(self.root, to, symlinks=True)
+        return Tree(to)
+
     @property
     def library_path(self) -> str:
         """What LD_LIBRARY_PATH must be for its programs."""
